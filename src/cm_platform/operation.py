@@ -1,0 +1,63 @@
+"""A row of data about a method: what it needs, and what may be done when it fails.
+
+The executor decides from this data alone; it knows no kind and no backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Literal
+
+# A capability is a stable string, unique within a kind. Each kind lists its own in its
+# `backend.py`; a plain string lets a third party's kind bring its own.
+Capability = str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of a kind.
+
+    service: the kind, such as "storage".
+    name: the method, such as "put".
+    access: whether it changes what is stored.
+    requires: the capability without which the call is `unsupported`.
+    idempotent: made twice, it leaves what made once leaves. Only then is a request that may
+        have been executed sent again.
+    resolves: an outcome in doubt can be found out (the call brings a `resolve`).
+    """
+
+    service: str
+    name: str
+    access: Literal["read", "write"]
+    requires: Capability | None = None
+    idempotent: bool = True
+    resolves: bool = False
+    span_name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "span_name", f"{self.service}.{self.name}")
+
+    @property
+    def is_write(self) -> bool:
+        """Whether an unanswered request may have changed something."""
+        return self.access == "write"
+
+
+class Outcome(Enum):
+    """What a look at the store said about a write that was not answered."""
+
+    NOT_LANDED = "not_landed"
+    """The write had no effect so far. It may still land, unless the error says otherwise."""
+    UNKNOWN = "unknown"
+    """It cannot be told apart from somebody else's doing."""
+
+
+NOT_LANDED: Final = Outcome.NOT_LANDED
+UNKNOWN: Final = Outcome.UNKNOWN
+
+# Looks at the store and returns the reply that was lost, or an Outcome.
+Resolve = Callable[[Any], Awaitable[Any]]
+
+__all__ = ["NOT_LANDED", "UNKNOWN", "Capability", "Operation", "Outcome", "Resolve"]

@@ -1,0 +1,174 @@
+"""The runtime of the async face: tasks on the caller's event loop, threads for blocking SDKs."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+from .clock import SYSTEM_CLOCK, Clock
+from .shapes import each
+
+# asyncio costs 50 ms to import: a program that uses the sync face alone never pays for it.
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+logger = logging.getLogger("cm_platform.runtime")
+
+CALL_THREADS: Final = 32
+BACKGROUND_LIMIT: Final = 256
+
+
+class AsyncRuntime:
+    """Waits by suspending. Belongs to one event loop: that of its first use."""
+
+    is_async = True
+
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.clock = clock
+        self.dropped = 0
+        self._threads: ThreadPoolExecutor | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call it in a worker thread."""
+        import asyncio
+
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            # Of our own: the loop's default pool has five threads on a machine with one core,
+            # and somebody else's slow look-ups in it.
+            self._threads = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="cm_platform")
+        context = contextvars.copy_context()
+        work = partial(context.run, partial(fn, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def sleep(self, seconds: float) -> None:
+        """Suspend."""
+        await self.clock.sleep_async(seconds)
+
+    async def gather(
+        self,
+        coroutines: Iterable[Coroutine[Any, Any, T]] | AsyncIterable[Coroutine[Any, Any, T]],
+        *,
+        limit: int,
+    ) -> list[T]:
+        """See `Runtime.gather`."""
+        if limit <= 1:
+            return [await coroutine async for coroutine in each(coroutines)]
+        import asyncio
+
+        tasks: list[asyncio.Task[T]] = []
+        pending: set[asyncio.Task[T]] = set()
+        try:
+            async for coroutine in each(coroutines):
+                while len(pending) >= limit:
+                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
+                task = asyncio.create_task(coroutine)
+                tasks.append(task)
+                pending.add(task)
+            if pending:
+                await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            failed = [task for task in tasks if task.done() and task.exception() is not None]
+            return [task.result() for task in failed or tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+                for task in tasks:
+                    # Looked at, so that a second failure is not reported as never retrieved.
+                    _ = task.cancelled() or task.exception()
+
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
+        """`asyncio.timeout`."""
+        import asyncio
+
+        return asyncio.timeout(seconds)
+
+    def lock(self) -> AbstractAsyncContextManager[Any]:
+        """An asyncio lock."""
+        import asyncio
+
+        return asyncio.Lock()
+
+    def semaphore(self, value: int) -> AbstractAsyncContextManager[Any]:
+        """An asyncio semaphore."""
+        import asyncio
+
+        return asyncio.Semaphore(value)
+
+    def event(self) -> _AsyncEvent:
+        """An asyncio event."""
+        return _AsyncEvent()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
+        """Run as a task, if there is room."""
+        import asyncio
+
+        if len(self._running) >= BACKGROUND_LIMIT:
+            self.dropped += 1
+            coroutine.close()
+            return False
+        # The set holds the only strong reference: the loop keeps weak ones.
+        task = asyncio.create_task(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        return True
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("background work failed: %s", type(error).__name__)
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Wait for background work, cancel what is left, stop the threads."""
+        import asyncio
+
+        if self._running:
+            _, late = await asyncio.wait(set(self._running), timeout=timeout)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+
+
+class _AsyncEvent:
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        import asyncio
+
+        try:
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+__all__ = ["BACKGROUND_LIMIT", "AsyncRuntime"]
