@@ -1,0 +1,369 @@
+"""The one path of every call: route, capability, deadline, attempt, recovery.
+
+Two doors. `run` is for one reply; `stream` for replies that outlive the call. The first attempt
+goes straight to the backend; breaker, retries and the resolution of doubt exist on the failure
+path only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from .errors import (
+    AlreadyExistsError,
+    AmbiguousError,
+    DeadlineExceededError,
+    InternalError,
+    PlatformError,
+    PreconditionFailedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from .operation import Capability, Operation, Outcome, Resolve
+from .resilience import CircuitBreaker, RetryBudget, RetryPolicy, retrying
+from .runtime import Runtime
+from .stream import Reply, Stream
+from .telemetry import observed, observing
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Reply)
+
+logger = logging.getLogger("cm_platform.executor")
+
+
+class Endpoint:
+    """An opened backend and what guards it; shared by all tenants with the same configuration.
+
+    name: the backend's name in the configuration.
+    """
+
+    __slots__ = (
+        "backend",
+        "breaker",
+        "budget",
+        "capabilities",
+        "closed",
+        "loop",
+        "name",
+        "policy",
+        "runtime",
+        "timeout",
+        "translate",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        backend: Any,
+        runtime: Runtime,
+        *,
+        policy: RetryPolicy,
+        timeout: float,
+        breaker: CircuitBreaker,
+        loop: object = None,
+    ) -> None:
+        self.name = name
+        self.backend = backend
+        self.capabilities: frozenset[Capability] = backend.capabilities
+        self.translate: Callable[[Exception], PlatformError | None] = backend.translate
+        self.runtime = runtime
+        self.policy = policy
+        self.timeout = timeout
+        self.breaker = breaker
+        self.budget = RetryBudget(runtime.clock)
+        self.loop = loop
+        self.closed = False
+
+
+class Endpoints(Protocol):
+    """Where an executor learns who serves its tenant now."""
+
+    def current(self) -> Endpoint | None:
+        """The endpoint of the tenant's current route, if it is known and open. Fast."""
+        ...
+
+    async def refresh(self) -> Endpoint:
+        """Find the route and open its backend."""
+        ...
+
+
+class Executor:
+    """Runs the operations of one service of one tenant."""
+
+    __slots__ = ("_endpoints", "_tenant_attribute", "service", "timeout")
+
+    def __init__(
+        self,
+        service: str,
+        endpoints: Endpoints,
+        *,
+        tenant_attribute: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.service = service
+        self._endpoints = endpoints
+        self._tenant_attribute = tenant_attribute
+        self.timeout = timeout
+        """Seconds for a whole operation, retries included; None: the endpoint's."""
+
+    def with_timeout(self, seconds: float) -> Executor:
+        """The same path with another deadline."""
+        return Executor(
+            self.service,
+            self._endpoints,
+            tenant_attribute=self._tenant_attribute,
+            timeout=seconds,
+        )
+
+    async def endpoint(self) -> Endpoint:
+        """Who serves the tenant now."""
+        return self._endpoints.current() or await self._endpoints.refresh()
+
+    async def run(
+        self,
+        operation: Operation,
+        call: Callable[[Any], Awaitable[T]],
+        *,
+        requires: Capability | None = None,
+        resolve: Resolve | None = None,
+        endpoint: Endpoint | None = None,
+    ) -> T:
+        """Make one call that ends with its reply.
+
+        call: given the backend, makes the request. May be called several times.
+        requires: a capability that these arguments need, beyond the operation's own.
+        resolve: given the backend, finds out what became of a write that was not answered:
+            the lost reply, `NOT_LANDED` or `UNKNOWN`.
+        endpoint: stay with this one, whatever the route says by now (the parts of an upload).
+
+        Raises what the backend's `translate` says; `unsupported` before the network is touched;
+        `ambiguous` for a write in doubt.
+        """
+        if endpoint is None:
+            endpoint = self._endpoints.current() or await self._endpoints.refresh()
+        if operation.requires is not None:
+            self.check(operation, operation.requires, endpoint)
+        if requires is not None:
+            self.check(operation, requires, endpoint)
+        if observing():
+            with observed(
+                operation, endpoint.name, self._tenant_attribute, endpoint.runtime.clock
+            ) as details:
+                return await self._run(operation, call, endpoint, resolve, details)
+        return await self._run(operation, call, endpoint, resolve, None)
+
+    def check(self, operation: Operation, capability: Capability, endpoint: Endpoint) -> None:
+        """Raise `unsupported` when the endpoint lacks the capability."""
+        if capability not in endpoint.capabilities:
+            lacking = UnsupportedError(
+                f"this backend, as configured, lacks the capability {str(capability)!r}",
+                not_sent=True,
+            )
+            raise self.placed(lacking, operation, endpoint)
+
+    async def _run(
+        self,
+        operation: Operation,
+        call: Callable[[Any], Awaitable[T]],
+        endpoint: Endpoint,
+        resolve: Resolve | None,
+        details: dict[str, Any] | None,
+    ) -> T:
+        runtime = endpoint.runtime
+        deadline = runtime.clock.monotonic() + (self.timeout or endpoint.timeout)
+        try:
+            result = await self.attempt(operation, call, endpoint, deadline)
+        except PlatformError as error:
+            recovery = _Recovery(operation, call, endpoint, resolve, deadline, self)
+            try:
+                return await recovery.after(error)
+            finally:
+                if details is not None:
+                    details["attempts"] = recovery.attempts
+        endpoint.budget.deposit()
+        return result
+
+    async def attempt(
+        self,
+        operation: Operation,
+        call: Callable[[Any], Awaitable[T]],
+        endpoint: Endpoint,
+        deadline: float,
+    ) -> T:
+        """One try, its failure classified."""
+        breaker = endpoint.breaker
+        try:
+            breaker.check()
+        except UnavailableError as refused:
+            raise self.placed(refused, operation, endpoint) from None
+        try:
+            runtime = endpoint.runtime
+            if runtime.is_async:
+                async with runtime.timeout(deadline - runtime.clock.monotonic()):
+                    result = await call(endpoint.backend)
+            else:
+                result = await call(endpoint.backend)
+        except Exception as caught:  # noqa: BLE001 - whatever leaves a backend is classified
+            error = self.classified(caught, operation, endpoint)
+            if self.timeout is not None and isinstance(error, DeadlineExceededError):
+                # A deadline that the caller chose says nothing about the backend's health.
+                breaker.released()
+            else:
+                breaker.failed(error)
+            raise error from (caught if error is not caught else caught.__cause__)
+        except BaseException:
+            breaker.released()
+            raise
+        breaker.succeeded()
+        return result
+
+    def classified(
+        self, caught: Exception, operation: Operation, endpoint: Endpoint
+    ) -> PlatformError:
+        """What the backend says of an exception, with the place where it happened."""
+        error: PlatformError | None
+        if isinstance(caught, PlatformError):
+            error = caught
+        elif type(caught) is TimeoutError:
+            # The runtime's; asked first, because to a backend it is one OSError of many.
+            error = DeadlineExceededError("no answer before the deadline", retryable=True)
+        else:
+            error = endpoint.translate(caught)
+            if error is None:
+                error = InternalError(f"the backend raised {type(caught).__name__}")
+        return self.placed(error, operation, endpoint)
+
+    def placed(
+        self, error: PlatformError, operation: Operation, endpoint: Endpoint
+    ) -> PlatformError:
+        """The error, completed with where it happened."""
+        error.service = error.service or operation.service
+        error.operation = error.operation or operation.name
+        error.backend = error.backend or endpoint.name
+        return error
+
+    async def stream(
+        self,
+        operation: Operation,
+        open_at: Callable[[Any, int, Any], Awaitable[R]],
+        *,
+        size: Callable[[R], int],
+        requires: Capability | None = None,
+        endpoint: Endpoint | None = None,
+    ) -> Stream[R]:
+        """Open a reply that outlives the call.
+
+        open_at: given the backend, how many bytes of the body are read already, and the first
+            reply (None at first), asks for the rest: the same version of it, or an error.
+        size: given the first reply, how many bytes its body must have.
+
+        The deadline covers the opening and each wait for more; not what the caller does between.
+        """
+        if endpoint is None:
+            endpoint = await self.endpoint()
+        reply = await self.run(
+            operation,
+            lambda backend: open_at(backend, 0, None),
+            requires=requires,
+            endpoint=endpoint,
+        )
+        return Stream(self, operation, endpoint, reply, open_at, size(reply))
+
+
+class _Recovery(Generic[T]):
+    """What happens after a failed first attempt."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        call: Callable[[Any], Awaitable[T]],
+        endpoint: Endpoint,
+        resolve: Resolve | None,
+        deadline: float,
+        executor: Executor,
+    ) -> None:
+        self.operation = operation
+        self.call = call
+        self.endpoint = endpoint
+        self.resolve = resolve
+        self.deadline = deadline
+        self.executor = executor
+        self.attempts = 1
+        self.in_doubt = False  # a write was sent, and it is not known what became of it
+
+    async def after(self, error: PlatformError) -> T:
+        """Retry what may be retried; resolve what is in doubt; raise what remains."""
+        self._note(error)
+        if self._may_retry(error):
+            try:
+                return await retrying(
+                    self._again,
+                    error,
+                    self.endpoint.policy,
+                    self.endpoint.budget,
+                    self.endpoint.runtime,
+                    self.deadline,
+                    self._may_retry,
+                )
+            except PlatformError as last:
+                error = last
+        if self.in_doubt:
+            return await self._settled(error)
+        raise error
+
+    async def _again(self) -> T:
+        self.attempts += 1
+        logger.debug(
+            "%s on %s: attempt %d", self.operation.span_name, self.endpoint.name, self.attempts
+        )
+        try:
+            return await self.executor.attempt(
+                self.operation, self.call, self.endpoint, self.deadline
+            )
+        except PlatformError as error:
+            self._note(error)
+            raise
+
+    def _note(self, error: PlatformError) -> None:
+        if self.operation.is_write and not error.not_sent and _unanswered(error):
+            self.in_doubt = True
+
+    def _may_retry(self, error: PlatformError) -> bool:
+        if not error.retryable:
+            return False
+        if error.not_sent or not self.operation.is_write:
+            return True
+        # A write that timed out may still be under way: a second one could land before it, and
+        # the first would then overwrite whatever came after both.
+        return self.operation.idempotent and not isinstance(error, DeadlineExceededError)
+
+    async def _settled(self, error: PlatformError) -> T:
+        """The outcome of a write in doubt: its reply after all, the error, or `ambiguous`."""
+        outcome: Any = Outcome.UNKNOWN
+        if self.resolve is not None and self.endpoint.runtime.clock.monotonic() < self.deadline:
+            try:
+                outcome = await self.executor.attempt(
+                    self.operation, self.resolve, self.endpoint, self.deadline
+                )
+            except PlatformError:
+                outcome = Outcome.UNKNOWN
+        if not isinstance(outcome, Outcome):
+            return cast("T", outcome)
+        if outcome is Outcome.NOT_LANDED and isinstance(
+            error, AlreadyExistsError | PreconditionFailedError
+        ):
+            raise error
+        ambiguous = AmbiguousError(
+            "the request was sent and not answered; it may or may not have taken effect, and may "
+            "do so for a while. Read before you write again",
+        )
+        raise self.executor.placed(ambiguous, self.operation, self.endpoint) from error
+
+
+def _unanswered(error: PlatformError) -> bool:
+    return isinstance(error, UnavailableError | DeadlineExceededError)
+
+
+__all__ = ["Endpoint", "Endpoints", "Executor"]
