@@ -1,0 +1,73 @@
+"""python -m benchmarks [--json FILE] [--rounds N] [resolution|layers|storage ...]"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from benchmarks import layers, resolution, storage
+from benchmarks.report import Finding, as_json, show
+
+
+def _resolution(rounds: int) -> list[Finding]:
+    return [
+        resolution.get_service(rounds),
+        resolution.routes(rounds),
+        resolution.imports(rounds),
+    ]
+
+
+def _layers(rounds: int) -> list[Finding]:
+    return [layers.head(rounds)]
+
+
+def _storage(rounds: int) -> list[Finding]:
+    with storage.clients() as made:
+        return [
+            *storage.small(made, rounds),
+            *storage.concurrent(made, rounds),
+            *storage.large(made, rounds),
+        ]
+
+
+PARTS: dict[str, Callable[[int], list[Finding]]] = {
+    "resolution": _resolution,
+    "layers": _layers,
+    "storage": _storage,
+}
+
+
+def main() -> int:
+    """Measure; print tables; 0 whether or not a goal was reached: that is for the reader."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all unless given")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there; - for stdout")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds per comparison (9)")
+    arguments = parser.parse_args()
+    if unknown := [part for part in arguments.parts if part not in PARTS]:
+        parser.error(f"no part is called {unknown[0]!r}; there are {', '.join(PARTS)}")
+    logging.basicConfig(level=logging.WARNING)
+    findings: list[Finding] = []
+    console = Console(stderr=arguments.json == "-")
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        for part in arguments.parts or PARTS:
+            task = progress.add_task(f"measuring {part}")
+            findings += PARTS[part](arguments.rounds)
+            progress.remove_task(task)
+    show(findings, console)
+    if arguments.json == "-":
+        sys.stdout.write(as_json(findings) + "\n")
+    elif arguments.json:
+        Path(arguments.json).write_text(as_json(findings) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
