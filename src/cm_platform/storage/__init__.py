@@ -1,0 +1,1 @@
+"""Object storage: one interface over S3, R2 and the local disk."""

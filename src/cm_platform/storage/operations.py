@@ -1,0 +1,54 @@
+"""Storage's operations: what each needs and what may be done when it fails."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from cm_platform.operation import Operation
+
+from .backend import StorageCapability
+
+_read = partial(Operation, "storage", access="read")
+_write = partial(Operation, "storage", access="write")
+
+HEAD: Final = _read("head")
+GET: Final = _read("get")
+LIST: Final = _read("list")
+PING: Final = _read("ping")
+PRESIGN: Final = _read("presign", requires=StorageCapability.PRESIGN)
+
+# Made twice, a put leaves what it leaves made once; a conditional one refuses the second time,
+# and then the revision in the metadata tells whose object it is.
+PUT: Final = _write("put", resolves=True)
+COPY: Final = _write("copy", resolves=True)
+COMPLETE_MULTIPART: Final = _write("complete_multipart", resolves=True)
+DELETE: Final = _write("delete")
+DELETE_MANY: Final = _write("delete_many")
+# Made twice, the second may remove what somebody wrote after the first.
+DELETE_MATCHING: Final = _write("delete", idempotent=False)
+
+# Nothing that a reader can see changes by these, and a part sent twice is the same part: they
+# are repeated like reads.
+CREATE_MULTIPART: Final = _read("create_multipart")
+PUT_PART: Final = _read("put_part")
+COPY_PART: Final = _read("copy_part")
+ABORT_MULTIPART: Final = _read("abort_multipart")
+
+__all__ = [
+    "ABORT_MULTIPART",
+    "COMPLETE_MULTIPART",
+    "COPY",
+    "COPY_PART",
+    "CREATE_MULTIPART",
+    "DELETE",
+    "DELETE_MANY",
+    "DELETE_MATCHING",
+    "GET",
+    "HEAD",
+    "LIST",
+    "PING",
+    "PRESIGN",
+    "PUT",
+    "PUT_PART",
+]

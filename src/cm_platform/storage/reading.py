@@ -1,0 +1,143 @@
+"""How bytes come out of a store: an opened object, and ranges that travel together."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cm_platform.errors import IntegrityError, InvalidArgumentError
+from cm_platform.runtime import Runtime
+from cm_platform.stream import Stream
+
+from .backend import ObjectInfo, ObjectReply
+from .writing import Progress
+
+
+class AsyncStoredObject:
+    """An object opened for reading: its description, and its body on the wire.
+
+    Read it once, with `read`, `chunks` or `write_to`; each closes it. Close it, or leave its
+    `with` block, to skip the rest. A connection cut on the way is resumed: same version or
+    `precondition_failed`.
+    """
+
+    __slots__ = ("_progress", "_runtime", "_stream", "info")
+
+    info: ObjectInfo
+    """Of the whole object, also when a range of it was asked for."""
+
+    def __init__(
+        self,
+        info: ObjectInfo,
+        stream: Stream[ObjectReply],
+        runtime: Runtime,
+        progress: Progress | None,
+    ) -> None:
+        self.info = info
+        self._stream = stream
+        self._runtime = runtime
+        self._progress = progress
+
+    async def read(self) -> bytes:
+        """The body, in memory."""
+        if self._progress is None:
+            return await self._stream.read()
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body in pieces, as they come: at most a few MiB of it are in memory."""
+        done, total, progress = 0, self._stream.size, self._progress
+        try:
+            async for chunk in self._stream.chunks():
+                if progress is not None:
+                    done += len(chunk)
+                    progress(done, total)
+                yield chunk
+        finally:
+            # An inner generator that is left midway ends when it is collected: too late.
+            await self.close()
+
+    async def write_to(self, path: os.PathLike[str]) -> None:
+        """Write the body to a file, which appears under its name only when it is whole."""
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.{os.urandom(4).hex()}.partial")
+        try:
+            file = await self._runtime.call(partial.open, "xb")
+            try:
+                async for chunk in self.chunks():
+                    await self._runtime.call(file.write, chunk)
+            finally:
+                await self._runtime.call(file.close)
+            await self._runtime.call(partial.replace, target)
+        except BaseException:
+            await self._runtime.call(partial.unlink, missing_ok=True)
+            raise
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Let go of the connection; what was not read is not fetched."""
+        await self._stream.close()
+
+    async def __aenter__(self) -> Self:
+        """The object itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+
+async def digest_of(stored: AsyncStoredObject, expected: str | None = None) -> ObjectInfo:
+    """Read an object to its end; its description with the digest that its bytes have.
+
+    expected: the digest to compare with, instead of the one recorded with the object.
+    Raises `integrity` when they differ.
+    """
+    digest = hashlib.sha256()
+    async for chunk in stored.chunks():
+        digest.update(chunk)
+    found, info = digest.hexdigest(), stored.info
+    expected = expected or info.sha256
+    if expected is not None and expected != found:
+        raise IntegrityError("the stored bytes do not have the SHA-256 that they were sent with")
+    return replace(info, sha256=found)
+
+
+def check_range(start: int, length: int | None) -> tuple[int, int | None]:
+    """`start` and `end` for the backend; `invalid_argument` for what is no range."""
+    if length is None:
+        return start, None
+    if start < 0:
+        raise InvalidArgumentError("a negative start (the last bytes) goes without a length")
+    if length <= 0:
+        raise InvalidArgumentError("length must be at least 1 byte")
+    return start, start + length
+
+
+def coalesce(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
+    """The spans [start, end) to fetch so that each range (start, length) lies in one.
+
+    gap: bytes between two ranges that are cheaper to fetch than to skip.
+    """
+    spans: list[tuple[int, int]] = []
+    for start, length in sorted(ranges):
+        end = start + length
+        if spans and start <= spans[-1][1] + gap:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((start, end))
+    return spans
+
+
+__all__ = ["AsyncStoredObject", "check_range", "coalesce", "digest_of"]

@@ -1,0 +1,108 @@
+"""Under which condition a write happens, and how to know our own write again.
+
+Every write carries a revision of its own in the metadata. When a reply is lost, a look at the
+revision tells whether the write landed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from cm_platform.errors import InvalidArgumentError
+from cm_platform.operation import NOT_LANDED, UNKNOWN, Resolve
+
+from .backend import Attributes, StorageBackend, StorageCapability, StorageLimits, Written
+from .keys import REVISION, SHA256, metadata_size
+
+# S3's signatures bind our clock and the store's to within 15 minutes of each other.
+_SKEW: Final = 15 * 60.0
+
+_ETAG: Final = re.compile(r"(?!W/|\*\Z)[!#-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold of the target for a write to happen."""
+
+    if_none_match: bool = False
+    if_match: str | None = None
+
+    @classmethod
+    def of(cls, if_none_match: str | None, if_match: str | None) -> Condition:
+        """From the caller's arguments; `invalid_argument` for what no store can do."""
+        if if_none_match not in (None, "*"):
+            raise InvalidArgumentError(
+                'if_none_match takes "*" (write only if there is nothing) or None'
+            )
+        if if_none_match and if_match is not None:
+            raise InvalidArgumentError("if_none_match and if_match exclude each other")
+        check_etag(if_match)
+        return (
+            UNCONDITIONAL
+            if not if_none_match and if_match is None
+            else cls(bool(if_none_match), if_match)
+        )
+
+    @property
+    def requires(self) -> StorageCapability | None:
+        """The capability that a put under this condition needs."""
+        if self.if_none_match:
+            return StorageCapability.CONDITIONAL_CREATE
+        return StorageCapability.CONDITIONAL_REPLACE if self.if_match is not None else None
+
+
+UNCONDITIONAL: Final = Condition()
+
+
+def check_etag(etag: str | None) -> None:
+    """`invalid_argument` for what is not the etag of an `ObjectInfo`."""
+    # It goes into a header, where a line break would begin another one.
+    if etag is not None and (not isinstance(etag, str) or _ETAG.fullmatch(etag) is None):
+        raise InvalidArgumentError(
+            "if_match takes the etag of an ObjectInfo, as it is: without quotes, not '*'"
+        )
+
+
+def new_revision() -> str:
+    """32 hex digits, unique per write; begins with the time, for people who look."""
+    return f"{time.time_ns():016x}{os.urandom(8).hex()}"
+
+
+def revised(
+    attributes: Attributes, revision: str, sha256: str | None, limits: StorageLimits
+) -> Attributes:
+    """The attributes with our own metadata; `invalid_argument` when they are too large."""
+    metadata = {**attributes.metadata, REVISION: revision}
+    if sha256 is not None:
+        metadata[SHA256] = sha256
+    if (size := metadata_size(metadata)) > limits.max_metadata:
+        ours = metadata_size(metadata) - metadata_size(attributes.metadata)
+        raise InvalidArgumentError(
+            f"metadata may have {limits.max_metadata} bytes of names and encoded values on this "
+            f"backend, {ours} of them ours; this has {size}"
+        )
+    return replace(attributes, metadata=metadata)
+
+
+def landed(key: str, revision: str) -> Resolve:
+    """Looks whether the object at the key is the write of that revision."""
+    began = time.time()
+
+    async def resolve(backend: StorageBackend) -> Any:
+        found = await backend.head(key)
+        if found.metadata.get(REVISION) == revision:
+            return Written(found.etag, found.last_modified)
+        modified = found.last_modified
+        if modified is not None and modified.timestamp() < began - _SKEW:
+            # What is there is older than our write: ours was never there.
+            return NOT_LANDED
+        return UNKNOWN
+
+    return resolve
+
+
+__all__ = ["UNCONDITIONAL", "Condition", "check_etag", "landed", "new_revision", "revised"]

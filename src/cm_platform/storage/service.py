@@ -1,0 +1,480 @@
+"""What an application holds: object storage for one tenant, wherever its bytes are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from cm_platform.errors import IntegrityError, InvalidArgumentError, NotFoundError, PlatformError
+from cm_platform.executor import Executor
+from cm_platform.tenant import Tenant
+
+from . import operations
+from .backend import (
+    NO_METADATA,
+    Attributes,
+    BackendPage,
+    ListedObject,
+    ObjectInfo,
+    ObjectReply,
+    Presigned,
+    StorageBackend,
+    StorageCapability,
+    StorageLimits,
+)
+from .body import AsyncBody, open_source
+from .copying import copy_object
+from .keys import (
+    check_header,
+    encode_metadata,
+)
+from .reading import AsyncStoredObject, check_range, coalesce, digest_of
+from .revision import Condition, check_etag
+from .view import Page, PresignedUrl, View
+from .writing import (
+    CONCURRENCY,
+    PART_SIZE,
+    Progress,
+    store,
+)
+
+DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
+
+
+class AsyncStorage:
+    """Object storage for one tenant.
+
+    Cheap, safe to share, holds no connection: it may be kept for hours and follows the flags.
+    Get one from `cm_platform.get_async_service("storage", tenant)`.
+
+    Keys: text, at most 1,024 bytes of UTF-8 with the tenant's prefix; no leading "/", no "." or
+    ".." segments, no control characters. Every method raises `invalid_argument` for another key,
+    before any I/O; `unsupported` for what the backend cannot do; `unavailable`,
+    `deadline_exceeded`, `rate_limited` when retries did not help; writes in doubt raise
+    `ambiguous`.
+    """
+
+    __slots__ = ("_executor", "_view")
+
+    def __init__(self, executor: Executor, view: View) -> None:
+        self._executor = executor
+        self._view = view
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._view.scope.tenant!r})"
+
+    @property
+    def tenant(self) -> Tenant:
+        """Whose storage this is."""
+        return self._view.scope.tenant
+
+    def with_timeout(self, seconds: float) -> AsyncStorage:
+        """The same storage with another deadline for a whole operation, retries included."""
+        if not seconds > 0:
+            raise InvalidArgumentError("a timeout must be more than 0 seconds")
+        return type(self)(self._executor.with_timeout(seconds), self._view)
+
+    async def capabilities(self) -> frozenset[StorageCapability]:
+        """What the tenant's backend, as configured, can do beyond the common methods."""
+        backend: StorageBackend = (await self._executor.endpoint()).backend
+        return backend.capabilities
+
+    async def ping(self) -> None:
+        """Reach the tenant's backend with the configured credentials."""
+        await self._executor.run(operations.PING, _ping)
+
+    # Reading ------------------------------------------------------------------------------
+
+    async def get(
+        self,
+        key: str,
+        *,
+        start: int = 0,
+        length: int | None = None,
+        if_match: str | None = None,
+        progress: Progress | None = None,
+    ) -> AsyncStoredObject:
+        """Open an object: `.info` at once, the body by `.read()` or `.chunks()`.
+
+        start, length: bytes; a negative start counts from the end. Cut at the object's end.
+        if_match: an etag; `precondition_failed` when the object has another.
+        progress: called with (bytes so far, bytes in all).
+
+        Raises `not_found`; `invalid_argument` for a start at or beyond the end.
+        """
+        first, end = check_range(start, length)
+        check_etag(if_match)
+        endpoint = await self._executor.endpoint()
+        physical = self._view.key(key, endpoint)
+
+        async def open_at(
+            backend: StorageBackend, position: int, until: int | None, opened: ObjectReply | None
+        ) -> ObjectReply:
+            if opened is None:
+                return await backend.get(physical, start=first, end=end, if_match=if_match)
+            begin = first if first >= 0 else max(0, opened.info.size + first)
+            return await backend.get(
+                physical,
+                start=begin + position,
+                end=end if until is None else begin + until,
+                if_match=opened.info.etag,
+            )
+
+        stream = await self._executor.stream(
+            operations.GET,
+            open_at,
+            size=lambda reply: _span(reply.info.size, first, end),
+            endpoint=endpoint,
+        )
+        try:
+            info = self._view.info(stream.reply.info)
+        except PlatformError:
+            await stream.close()
+            raise
+        return AsyncStoredObject(info, stream, endpoint.runtime, progress)
+
+    async def get_range(self, key: str, start: int, length: int | None = None) -> bytes:
+        """Part of an object: `length` bytes from `start`, or all from there.
+
+        A negative start counts from the end. Fewer bytes come where the object ends earlier.
+        Raises `not_found`; `invalid_argument` for a start at or beyond the end.
+        """
+        return await (await self.get(key, start=start, length=length)).read()
+
+    async def get_ranges(
+        self, key: str, ranges: Sequence[tuple[int, int]], *, gap: int = 65_536
+    ) -> Sequence[bytes]:
+        """Several parts of one version of an object, in the order asked for.
+
+        ranges: (start, length) each, in bytes, start >= 0. gap: ranges no further apart than
+        this many bytes come with one request.
+
+        Raises `precondition_failed` when the object is replaced meanwhile; otherwise as
+        `get_range`.
+        """
+        for start, length in ranges:
+            if start < 0:
+                raise InvalidArgumentError("get_ranges takes starts from 0")
+            check_range(start, length)
+        if gap < 0:
+            raise InvalidArgumentError("gap must be 0 bytes or more")
+        spans = coalesce(ranges, gap)
+        if not spans:
+            return []
+        opened = await self.get(key, start=spans[0][0], length=spans[0][1] - spans[0][0])
+        etag = opened.info.etag
+        bodies = [await opened.read()]
+
+        async def fetch(start: int, end: int) -> bytes:
+            part = await self.get(key, start=start, length=end - start, if_match=etag)
+            return await part.read()
+
+        runtime = (await self._executor.endpoint()).runtime
+        rest: Iterable[Coroutine[Any, Any, bytes]] = (fetch(a, b) for a, b in spans[1:])
+        bodies += await runtime.gather(rest, limit=CONCURRENCY)
+        return [_cut(spans, bodies, start, length) for start, length in ranges]
+
+    async def head(self, key: str) -> ObjectInfo:
+        """Describe an object. Raises `not_found`."""
+        endpoint = await self._executor.endpoint()
+        physical = self._view.key(key, endpoint)
+        info: ObjectInfo = await self._executor.run(
+            operations.HEAD, lambda backend: backend.head(physical), endpoint=endpoint
+        )
+        return self._view.info(info)
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is an object."""
+        try:
+            await self.head(key)
+        except NotFoundError:
+            return False
+        return True
+
+    async def verify(self, key: str) -> ObjectInfo:
+        """Read an object to its end; its description with the SHA-256 that its bytes have.
+
+        Raises `not_found`; `integrity` when another SHA-256 was recorded with it.
+        """
+        return await digest_of(await self.get(key))
+
+    # Writing ------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        key: str,
+        body: AsyncBody,
+        *,
+        if_none_match: Literal["*"] | None = None,
+        if_match: str | None = None,
+        content_type: str | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        content_encoding: str | None = None,
+        content_language: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        part_size: int = PART_SIZE,
+        verify: bool = False,
+        progress: Progress | None = None,
+    ) -> ObjectInfo:
+        """Store an object; replaces what was there, bytes and attributes together.
+
+        body: bytes, a Path, a binary file (from its position on) or an iterable of bytes. More
+            than `part_size` bytes go in parts of that size, four at a time: each part is
+            retried by itself, and memory stays within five parts whatever the body's size.
+        if_none_match: "*" writes only where there is nothing: else `already_exists`.
+        if_match: an etag; writes only over that version: else `precondition_failed`.
+        content_type: "application/octet-stream" unless given.
+        metadata: names [a-z0-9-], any text as values; 2 KB on S3, 8 KB on R2, some of it ours.
+        verify: read the object back and compare its SHA-256: else `integrity`.
+        progress: called with (bytes so far, bytes in all or None), from any thread.
+
+        Returns what was stored. Its `sha256` is recorded with the object where the body was
+        known before it was sent (bytes, files); an iterable's is returned and not recorded.
+        """
+        condition = Condition.of(if_none_match, if_match)
+        attributes = Attributes(
+            content_type=check_header(content_type, "content_type") or DEFAULT_CONTENT_TYPE,
+            cache_control=check_header(cache_control, "cache_control"),
+            content_disposition=check_header(content_disposition, "content_disposition"),
+            content_encoding=check_header(content_encoding, "content_encoding"),
+            content_language=check_header(content_language, "content_language"),
+            metadata=encode_metadata(metadata) if metadata else NO_METADATA,
+        )
+        endpoint = await self._executor.endpoint()
+        physical = self._view.key(key, endpoint)
+        if condition.requires is not None:
+            self._executor.check(operations.PUT, condition.requires, endpoint)
+        source = await open_source(body, endpoint.runtime)
+        try:
+            written, size, revision = await store(
+                self._executor,
+                endpoint,
+                physical,
+                source,
+                attributes,
+                condition,
+                part_size,
+                progress,
+            )
+        finally:
+            await source.close()
+        info = ObjectInfo(
+            key=key,
+            size=size,
+            etag=written.etag,
+            last_modified=written.last_modified,
+            content_type=attributes.content_type,
+            cache_control=attributes.cache_control,
+            content_disposition=attributes.content_disposition,
+            content_encoding=attributes.content_encoding,
+            content_language=attributes.content_language,
+            metadata=dict(metadata) if metadata else NO_METADATA,
+            sha256=source.finish(),
+            revision=revision,
+        )
+        if verify:
+            await digest_of(await self.get(key, if_match=info.etag), info.sha256)
+        return info
+
+    async def copy(
+        self, source: str, target: str, *, if_none_match: Literal["*"] | None = None
+    ) -> ObjectInfo:
+        """Copy an object within the tenant's storage, attributes included; no bytes come here.
+
+        if_none_match: "*" copies only where there is nothing: else `already_exists`.
+
+        Raises `not_found` for the source; `precondition_failed` when it is replaced meanwhile.
+        """
+        condition = Condition.of(if_none_match, None)
+        endpoint = await self._executor.endpoint()
+        from_key = self._view.key(source, endpoint)
+        to_key = self._view.key(target, endpoint)
+        return self._view.info(
+            await copy_object(self._executor, endpoint, from_key, to_key, condition)
+        )
+
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+        """Remove an object. No error when there is none.
+
+        if_match: an etag; removes only that version: else, or when there is nothing,
+            `precondition_failed`.
+        """
+        condition = Condition.of(None, if_match)
+        endpoint = await self._executor.endpoint()
+        physical = self._view.key(key, endpoint)
+        await self._executor.run(
+            operations.DELETE if condition.if_match is None else operations.DELETE_MATCHING,
+            lambda backend: backend.delete(physical, if_match=condition.if_match),
+            requires=(None if condition.if_match is None else StorageCapability.CONDITIONAL_DELETE),
+            endpoint=endpoint,
+        )
+
+    async def delete_many(self, keys: Iterable[str]) -> dict[str, PlatformError | None]:
+        """Remove objects in batches; for each key None, or why it may still be there.
+
+        All keys are checked before the first is removed. A batch that fails as a whole is the
+        outcome of each of its keys; the others go on.
+        """
+        if isinstance(keys, str):
+            raise InvalidArgumentError("delete_many takes several keys, not one text")
+        endpoint = await self._executor.endpoint()
+        limits: StorageLimits = endpoint.backend.limits
+        wanted = {self._view.key(key, endpoint): key for key in keys}
+        physical = list(wanted)
+        outcomes: dict[str, PlatformError | None] = dict.fromkeys(wanted.values())
+
+        async def remove(batch: Sequence[str]) -> None:
+            failures: Mapping[str, PlatformError]
+            try:
+                failures = await self._executor.run(
+                    operations.DELETE_MANY,
+                    lambda backend: backend.delete_many(batch),
+                    endpoint=endpoint,
+                )
+            except PlatformError as error:
+                failures = dict.fromkeys(batch, error)
+            if not failures.keys() <= wanted.keys():
+                raise IntegrityError("the store answered with keys that it was not asked for")
+            for key, failure in failures.items():
+                outcomes[wanted[key]] = self._executor.placed(
+                    failure, operations.DELETE_MANY, endpoint
+                )
+
+        step = limits.max_delete_batch
+        batches = (remove(physical[i : i + step]) for i in range(0, len(physical), step))
+        await endpoint.runtime.gather(batches, limit=CONCURRENCY)
+        return outcomes
+
+    # Listing ------------------------------------------------------------------------------
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ListedObject]:
+        """All objects whose key starts with `prefix`, in order of their UTF-8 bytes.
+
+        Pages are fetched as they are needed. For folders use `list_page` with a delimiter.
+        """
+        cursor: str | None = None
+        while True:
+            page = await self._page(prefix, None, cursor, None)
+            for listed in page.objects:
+                yield listed
+            if (cursor := page.cursor) is None:
+                return
+
+    async def list_page(
+        self,
+        prefix: str = "",
+        *,
+        delimiter: Literal["/"] | None = None,
+        limit: int = 1000,
+        cursor: str | None = None,
+    ) -> Page:
+        """One page of a listing.
+
+        delimiter: "/" gathers the keys below a "folder" into one of `prefixes`.
+        limit: objects and prefixes together, 1 to 1,000. A page may be shorter.
+        cursor: of the page before, from the same tenant, prefix and delimiter; anything else is
+            `invalid_argument`.
+        """
+        return await self._page(prefix, delimiter, cursor, limit)
+
+    async def _page(
+        self, prefix: str, delimiter: Literal["/"] | None, cursor: str | None, limit: int | None
+    ) -> Page:
+        if delimiter not in (None, "/"):
+            raise InvalidArgumentError('the delimiter is "/" or None')
+        endpoint = await self._executor.endpoint()
+        limits: StorageLimits = endpoint.backend.limits
+        physical = self._view.prefix(prefix, endpoint)
+        wanted = limits.max_page if limit is None else limit
+        if not 1 <= wanted <= limits.max_page:
+            raise InvalidArgumentError(f"limit must be 1 to {limits.max_page}")
+        raw = None
+        if cursor is not None:
+            raw = self._view.cursor(cursor, endpoint, prefix, delimiter)
+        page: BackendPage = await self._executor.run(
+            operations.LIST,
+            lambda backend: backend.list(physical, delimiter=delimiter, cursor=raw, limit=wanted),
+            endpoint=endpoint,
+        )
+        return self._view.page(page, endpoint, prefix, delimiter)
+
+    # Sharing ------------------------------------------------------------------------------
+
+    async def presign(
+        self,
+        key: str,
+        method: Literal["GET", "PUT"] = "GET",
+        *,
+        expires_in: int = 3600,
+        content_type: str | None = None,
+        content_disposition: str | None = None,
+    ) -> PresignedUrl:
+        """A URL by which somebody else may read or write one object for a while. No I/O.
+
+        method: "GET" or "PUT". expires_in: seconds, 1 to 604,800 (7 days).
+        content_type, content_disposition: for GET, what the reply says of itself; for PUT, what
+            the upload must say (send the `headers` of the result).
+
+        An object uploaded so has no revision and no recorded SHA-256.
+        """
+        if method not in ("GET", "PUT"):
+            raise InvalidArgumentError('method is "GET" or "PUT"')
+        endpoint = await self._executor.endpoint()
+        limits: StorageLimits = endpoint.backend.limits
+        physical = self._view.key(key, endpoint)
+        if isinstance(expires_in, bool) or not 1 <= expires_in <= limits.max_presign:
+            raise InvalidArgumentError(f"expires_in must be 1 to {limits.max_presign} seconds")
+        attributes = Attributes(
+            content_type=check_header(content_type, "content_type"),
+            content_disposition=check_header(content_disposition, "content_disposition"),
+        )
+        expires_at = datetime.fromtimestamp(int(time.time()) + expires_in, UTC)
+        presigned: Presigned = await self._executor.run(
+            operations.PRESIGN,
+            lambda backend: backend.presign(
+                physical, method, expires_in=expires_in, attributes=attributes
+            ),
+            endpoint=endpoint,
+        )
+        return PresignedUrl(method, presigned.url, presigned.headers, expires_at)
+
+    async def __aenter__(self) -> Self:
+        """The storage itself; connections belong to the platform."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing: connections belong to the platform."""
+
+
+async def _ping(backend: StorageBackend) -> None:
+    await backend.ping()
+
+
+def _span(size: int, start: int, end: int | None) -> int:
+    if start < 0:
+        return min(-start, size)
+    return (size if end is None else min(end, size)) - start
+
+
+def _cut(
+    spans: Sequence[tuple[int, int]], bodies: Sequence[bytes], start: int, length: int
+) -> bytes:
+    for (begin, end), body in zip(spans, bodies, strict=True):
+        if begin <= start and start + length <= end:
+            piece = body[start - begin : start - begin + length]
+            if not piece:
+                break
+            return piece
+    raise InvalidArgumentError("a range starts at or beyond the object's end")
+
+
+__all__ = ["AsyncStorage"]
