@@ -1,0 +1,170 @@
+"""The frozen models of a configuration that was read, checked and found to be in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
+
+from cm_platform.routing import Rule
+from cm_platform.tenant import DEFAULT_LAYOUT
+
+from .tree import Origins
+from .tree import Path as TreePath
+
+_FROZEN = ConfigDict(
+    frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
+)
+
+
+class Setting(NamedTuple):
+    """One value and where it came from. value: secrets read ********."""
+
+    path: str
+    value: str
+    source: str
+
+
+class RetryConfig(BaseModel):
+    """attempts: the first one included. initial, max: seconds to wait before the second and
+    at most."""
+
+    model_config = _FROZEN
+
+    attempts: int = Field(default=4, ge=1, le=20)
+    initial: float = Field(default=0.1, gt=0, le=60, allow_inf_nan=False)
+    max: float = Field(default=5.0, gt=0, le=300, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max < self.initial:
+            raise ValueError("max must not be below initial")
+        return self
+
+
+class BreakerConfig(BaseModel):
+    """failures: in a row, until it opens. open_for: seconds until a probe is let through."""
+
+    model_config = _FROZEN
+
+    failures: int = Field(default=10, ge=1, le=10_000)
+    open_for: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
+
+
+class MigrationConfig(BaseModel):
+    """source, target: names of two backends of the kind."""
+
+    model_config = _FROZEN
+
+    source: str
+    target: str
+
+
+class BackendConfig(BaseModel):
+    """A configured backend. settings: an instance of its driver's model."""
+
+    model_config = _FROZEN
+
+    name: str
+    driver: str
+    settings: InstanceOf[BaseModel]
+
+
+class KindSettings(BaseModel):
+    """What a kind's table says beside its named tables.
+
+    layout: of physical keys, see `cm_platform.tenant.Layout`.
+    flags: who is asked for routes: the rules of this configuration, or the provider that the
+        application has set in OpenFeature.
+    route_ttl: seconds that a route is used without asking again.
+    timeout: seconds for a whole operation, its retries included.
+    """
+
+    model_config = _FROZEN
+
+    default: str
+    layout: str = DEFAULT_LAYOUT
+    flags: Literal["rules", "openfeature"] = "rules"
+    route_ttl: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
+    timeout: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)
+    retry: RetryConfig = RetryConfig()
+    breaker: BreakerConfig = BreakerConfig()
+
+
+class KindConfig(KindSettings):
+    """Everything about one kind of service.
+
+    default: the backend of tenants that no rule matches.
+    tenants: backends that are configured differently for one tenant, by tenant and name.
+    """
+
+    backends: Mapping[str, BackendConfig]
+    migrations: Mapping[str, MigrationConfig] = {}
+    rules: tuple[InstanceOf[Rule], ...] = ()
+    tenants: Mapping[str, Mapping[str, BackendConfig]] = {}
+
+
+class SigningConfig(BaseModel):
+    """Keys for cursors, envelopes and the gateway, by id.
+
+    current: the id of the key that signs; the others still verify.
+    """
+
+    model_config = _FROZEN
+
+    current: str | None = None
+    keys: Mapping[str, SecretStr] = {}
+
+
+class TelemetryConfig(BaseModel):
+    """tenant_attribute: put the tenant's id on spans."""
+
+    model_config = _FROZEN
+
+    tenant_attribute: bool = False
+
+
+class Config(BaseModel):
+    """A whole configuration; made by `load` and `embedded`.
+
+    kinds: those that are configured. source_dir: what relative paths were relative to.
+    """
+
+    model_config = _FROZEN
+
+    kinds: Mapping[str, KindConfig]
+    signing: SigningConfig = SigningConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    source_dir: Path
+
+    _origins: Origins = PrivateAttr(default_factory=dict[TreePath, str])
+
+    def explain(self) -> list[Setting]:
+        """Every setting in force, with its source: the file, the environment or the default."""
+        from .explaining import explained
+
+        return explained(self, self._origins)
+
+
+__all__ = [
+    "BackendConfig",
+    "BreakerConfig",
+    "Config",
+    "KindConfig",
+    "KindSettings",
+    "MigrationConfig",
+    "RetryConfig",
+    "Setting",
+    "SigningConfig",
+    "TelemetryConfig",
+]
