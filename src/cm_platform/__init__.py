@@ -1,0 +1,161 @@
+"""One interface per service, any cloud behind it, swapped per tenant by configuration.
+
+    import cm_platform
+
+    cm_platform.configure("cm_platform.toml")
+    tenant = cm_platform.Tenant("acme")
+    storage = cm_platform.get_service("storage", tenant)
+    storage.put("press/cover.png", cover, content_type="image/png")
+
+Importing this package imports no SDK and no framework; the rest comes on first use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from .errors import (
+    AlreadyExistsError,
+    AmbiguousError,
+    ConfigInvalidError,
+    DeadlineExceededError,
+    IntegrityError,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    PlatformError,
+    PreconditionFailedError,
+    QuotaExceededError,
+    RateLimitedError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from .tenant import Tenant
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .platform import AsyncPlatform, Health, Platform
+    from .storage.service import AsyncStorage
+    from .storage.sync import Storage
+
+__version__ = "0.1.0"
+
+# The handles of the default platforms; filled by them, looked up here in under a microsecond.
+_services: dict[tuple[str, Tenant], Any] = {}
+_async_services: dict[tuple[str, Tenant], Any] = {}
+
+
+def configure(
+    source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None,
+    *,
+    embedded: bool = False,
+) -> None:
+    """Set what `get_service` and `get_async_service` use in this process.
+
+    source: a TOML file, a mapping, or a loaded `Config`; None reads the file that
+        CM_PLATFORM_CONFIG names.
+    embedded: the embedded backends under ./.cm_platform instead, for a first try.
+
+    Raises `config_invalid` with everything that is wrong. Called again, it closes what the
+    earlier call opened for the sync face; handles of before raise `unavailable`.
+    """
+    from . import default
+
+    default.configure(source, embedded=embedded)
+
+
+@overload
+def get_service(kind: Literal["storage"], tenant: Tenant) -> Storage: ...
+@overload
+def get_service(kind: str, tenant: Tenant) -> Any: ...
+def get_service(kind: str, tenant: Tenant) -> Any:
+    """The sync service of a tenant, by kind: "storage".
+
+    No I/O; a dictionary look-up the second time. Unconfigured, it reads CM_PLATFORM_CONFIG, or
+    raises `config_invalid` naming the ways to configure.
+    """
+    found = _services.get((kind, tenant))
+    if found is not None:
+        return found
+    from . import default
+
+    return default.service(kind, tenant)
+
+
+@overload
+def get_async_service(kind: Literal["storage"], tenant: Tenant) -> AsyncStorage: ...
+@overload
+def get_async_service(kind: str, tenant: Tenant) -> Any: ...
+def get_async_service(kind: str, tenant: Tenant) -> Any:
+    """The async service of a tenant, by kind: "storage". Otherwise as `get_service`."""
+    found = _async_services.get((kind, tenant))
+    if found is not None:
+        return found
+    from . import default
+
+    return default.async_service(kind, tenant)
+
+
+def close() -> None:
+    """Close what `get_service` opened. It happens at exit, too."""
+    from . import default
+
+    default.close()
+
+
+async def aclose() -> None:
+    """Close what `get_async_service` opened on this event loop: call it before the loop ends."""
+    from . import default
+
+    await default.aclose()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Platform", "AsyncPlatform", "Health"):
+        from . import platform
+
+        return getattr(platform, name)
+    if name in ("Storage", "StoredObject"):
+        from .storage import sync
+
+        return getattr(sync, name)
+    if name in ("AsyncStorage", "AsyncStoredObject"):
+        from .storage import service
+
+        return getattr(service, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "AlreadyExistsError",
+    "AmbiguousError",
+    "AsyncPlatform",
+    "AsyncStorage",
+    "ConfigInvalidError",
+    "DeadlineExceededError",
+    "Health",
+    "IntegrityError",
+    "InternalError",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Platform",
+    "PlatformError",
+    "PreconditionFailedError",
+    "QuotaExceededError",
+    "RateLimitedError",
+    "Storage",
+    "Tenant",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnsupportedError",
+    "aclose",
+    "close",
+    "configure",
+    "get_async_service",
+    "get_service",
+]

@@ -1,0 +1,100 @@
+"""The platforms behind `cm_platform.get_service` and `get_async_service`."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import cm_platform
+
+from .config import Config
+from .platform import AsyncPlatform, Platform, read_config
+from .tenant import Tenant
+
+_guard = threading.RLock()
+_config: Config | None = None
+_platform: Platform | None = None
+_async_platform: AsyncPlatform | None = None
+
+
+def configure(
+    source: str | os.PathLike[str] | Mapping[str, Any] | Config | None, *, embedded: bool
+) -> None:
+    """See `cm_platform.configure`."""
+    global _config
+    config = read_config(source, embedded=embedded)
+    with _guard:
+        _reset()
+        _config = config
+
+
+def service(kind: str, tenant: Tenant) -> Any:
+    """See `cm_platform.get_service`."""
+    global _platform
+    with _guard:
+        if _platform is None:
+            _platform = Platform(_configured())
+            # The very dictionary that the platform fills, so that a hit never comes here.
+            cm_platform._services = _platform._services
+        return _platform.get_service(kind, tenant)  # type: ignore[arg-type]
+
+
+def async_service(kind: str, tenant: Tenant) -> Any:
+    """See `cm_platform.get_async_service`."""
+    global _async_platform
+    with _guard:
+        if _async_platform is None:
+            _async_platform = AsyncPlatform(_configured())
+            cm_platform._async_services = _async_platform._services
+        return _async_platform.get_service(kind, tenant)  # type: ignore[arg-type]
+
+
+def close() -> None:
+    """See `cm_platform.close`."""
+    global _platform
+    with _guard:
+        platform, _platform = _platform, None
+        cm_platform._services = {}
+    if platform is not None:
+        platform.close()
+
+
+async def aclose() -> None:
+    """See `cm_platform.aclose`."""
+    global _async_platform
+    with _guard:
+        platform, _async_platform = _async_platform, None
+        cm_platform._async_services = {}
+    if platform is not None:
+        await platform.close()
+
+
+def _configured() -> Config:
+    global _config
+    if _config is None:
+        _config = read_config(None, embedded=False)
+    return _config
+
+
+def _reset() -> None:
+    global _async_platform
+    close()
+    # Clients of an event loop are closed on it, by `aclose`; here they can only be let go, and
+    # the warning about what was left open says so.
+    _async_platform = None
+    cm_platform._async_services = {}
+
+
+def _after_fork() -> None:
+    global _guard
+    _guard = threading.RLock()
+
+
+atexit.register(close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+__all__ = ["aclose", "async_service", "close", "configure", "service"]
