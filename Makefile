@@ -22,7 +22,7 @@ export PYRIGHT_PYTHON_CACHE_DIR := $(CURDIR)/.cache/pyright
 SIDE_BY_SIDE := $(if $(filter output-sync,$(.FEATURES)),-j2 --output-sync=target)
 
 .DEFAULT_GOAL := help
-.PHONY: help sync format lint types mypy pyright arrows faces checks test quick demo bench clean
+.PHONY: help sync format lint types mypy pyright arrows faces checks test quick prove demo bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile \
@@ -83,6 +83,9 @@ test: sync ## every check, then the tests with coverage
 
 quick: sync ## the tests alone, up to the first failure; ARGS="-k presign" narrows
 	$(PYTHON) -m pytest -x $(ARGS)
+
+prove: sync ## the long proofs, samples of which are in `make test`
+	$(PYTHON) -m pytest -m prove $(ARGS)
 
 demo: sync ## the library at work, without an account
 	@.venv/bin/cm-platform demo $(ARGS)

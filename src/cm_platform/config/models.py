@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     InstanceOf,
     PrivateAttr,
@@ -17,14 +16,11 @@ from pydantic import (
 )
 
 from cm_platform.routing import Rule
+from cm_platform.settings import Settings
 from cm_platform.tenant import DEFAULT_LAYOUT
 
 from .tree import Origins
 from .tree import Path as TreePath
-
-_FROZEN = ConfigDict(
-    frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
-)
 
 
 class Setting(NamedTuple):
@@ -35,11 +31,9 @@ class Setting(NamedTuple):
     source: str
 
 
-class RetryConfig(BaseModel):
+class RetryConfig(Settings):
     """attempts: the first one included. initial, max: seconds to wait before the second and
     at most."""
-
-    model_config = _FROZEN
 
     attempts: int = Field(default=4, ge=1, le=20)
     initial: float = Field(default=0.1, gt=0, le=60, allow_inf_nan=False)
@@ -52,35 +46,29 @@ class RetryConfig(BaseModel):
         return self
 
 
-class BreakerConfig(BaseModel):
+class BreakerConfig(Settings):
     """failures: in a row, until it opens. open_for: seconds until a probe is let through."""
-
-    model_config = _FROZEN
 
     failures: int = Field(default=10, ge=1, le=10_000)
     open_for: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
 
 
-class MigrationConfig(BaseModel):
+class MigrationConfig(Settings):
     """source, target: names of two backends of the kind."""
-
-    model_config = _FROZEN
 
     source: str
     target: str
 
 
-class BackendConfig(BaseModel):
+class BackendConfig(Settings):
     """A configured backend. settings: an instance of its driver's model."""
-
-    model_config = _FROZEN
 
     name: str
     driver: str
     settings: InstanceOf[BaseModel]
 
 
-class KindSettings(BaseModel):
+class KindSettings(Settings):
     """What a kind's table says beside its named tables.
 
     layout: of physical keys, see `cm_platform.tenant.Layout`.
@@ -89,8 +77,6 @@ class KindSettings(BaseModel):
     route_ttl: seconds that a route is used without asking again.
     timeout: seconds for a whole operation, its retries included.
     """
-
-    model_config = _FROZEN
 
     default: str
     layout: str = DEFAULT_LAYOUT
@@ -114,33 +100,27 @@ class KindConfig(KindSettings):
     tenants: Mapping[str, Mapping[str, BackendConfig]] = {}
 
 
-class SigningConfig(BaseModel):
+class SigningConfig(Settings):
     """Keys for cursors, envelopes and the gateway, by id.
 
     current: the id of the key that signs; the others still verify.
     """
 
-    model_config = _FROZEN
-
     current: str | None = None
     keys: Mapping[str, SecretStr] = {}
 
 
-class TelemetryConfig(BaseModel):
+class TelemetryConfig(Settings):
     """tenant_attribute: put the tenant's id on spans."""
-
-    model_config = _FROZEN
 
     tenant_attribute: bool = False
 
 
-class Config(BaseModel):
+class Config(Settings):
     """A whole configuration; made by `load` and `embedded`.
 
     kinds: those that are configured. source_dir: what relative paths were relative to.
     """
-
-    model_config = _FROZEN
 
     kinds: Mapping[str, KindConfig]
     signing: SigningConfig = SigningConfig()

@@ -26,37 +26,21 @@ class Source:
     """A body under way.
 
     size: bytes, or None when only its end will tell. sha256: hex digest, or None until the end.
-    `digest` is that of what has been handed out so far.
     """
 
     def __init__(self, size: int | None, sha256: str | None) -> None:
         self.size = size
         self.sha256 = sha256
-        self._digest = hashlib.sha256()
-        self._handed = 0
 
     def pieces(self, size: int) -> AsyncIterator[bytes | memoryview]:
         """The body in pieces of exactly `size` bytes, the last one shorter. An empty body has
         one empty piece."""
         raise NotImplementedError
 
-    def handed(self, piece: bytes | memoryview) -> None:
-        """Count a piece into the digest."""
-        self._digest.update(piece)
-        self._handed += len(piece)
-
     def finish(self) -> str:
-        """The digest of the whole body; `integrity` when it is not what was announced."""
-        found = self._digest.hexdigest()
-        if (self.size is not None and self._handed != self.size) or (
-            self.sha256 is not None and found != self.sha256
-        ):
-            raise IntegrityError(
-                "the body changed while it was uploaded; nothing was stored. Upload a file that "
-                "nobody writes to",
-                not_sent=True,
-            )
-        return found
+        """The digest of the whole body, at its end; `integrity` when it is not what was
+        announced."""
+        raise NotImplementedError
 
     async def close(self) -> None:
         """Let go of what was opened for this body."""
@@ -69,7 +53,10 @@ async def open_source(body: AsyncBody, runtime: Runtime) -> Source:
     follows its position is the body.
     """
     if isinstance(body, bytes | bytearray | memoryview):
-        return MemorySource(body)
+        if len(body) <= _BLOCK:
+            return MemorySource(body)
+        # Its digest takes a while, in which an event loop has other things to do.
+        return await runtime.call(MemorySource, body)
     if isinstance(body, str):
         raise InvalidArgumentError(
             "a body is bytes, a path (pathlib.Path), a binary file or an iterable of bytes; text "
@@ -82,9 +69,9 @@ async def open_source(body: AsyncBody, runtime: Runtime) -> Source:
         opened = cast("BinaryIO", body)
         if await runtime.call(_is_seekable, opened):
             return await runtime.call(FileSource, opened, runtime, False)
-        return IterableSource(_blocks(opened, runtime))
+        return IterableSource(_blocks(opened, runtime), runtime)
     if isinstance(body, Iterable | AsyncIterable):
-        return IterableSource(each(cast("Iterable[bytes] | AsyncIterable[bytes]", body)))
+        return IterableSource(each(cast("Iterable[bytes] | AsyncIterable[bytes]", body)), runtime)
     raise InvalidArgumentError(
         "a body is bytes, a path (pathlib.Path), a binary file or an iterable of bytes, not "
         f"{type(body).__name__}"
@@ -113,15 +100,43 @@ class MemorySource(Source):
         for start in range(0, max(len(view), 1), size):
             yield view[start : start + size]
 
-    def handed(self, piece: bytes | memoryview) -> None:
-        """Nothing: immutable bytes are what they were."""
-
     def finish(self) -> str:
         """The digest."""
         return self.sha256 or ""
 
 
-class FileSource(Source):
+class _HashedSource(Source):
+    """A body whose digest is taken as it is handed out."""
+
+    def __init__(self, size: int | None, sha256: str | None, runtime: Runtime) -> None:
+        super().__init__(size, sha256)
+        self._runtime = runtime
+        self._digest = hashlib.sha256()
+        self._handed = 0
+
+    async def _hand(self, piece: bytes) -> bytes:
+        if len(piece) > _BLOCK:
+            await self._runtime.call(self._digest.update, piece)
+        else:
+            self._digest.update(piece)
+        self._handed += len(piece)
+        return piece
+
+    def finish(self) -> str:
+        """See `Source`."""
+        found = self._digest.hexdigest()
+        if (self.size is not None and self._handed != self.size) or (
+            self.sha256 is not None and found != self.sha256
+        ):
+            raise IntegrityError(
+                "the body changed while it was uploaded; nothing was stored. Upload a file that "
+                "nobody writes to",
+                not_sent=True,
+            )
+        return found
+
+
+class FileSource(_HashedSource):
     """A seekable file, read once for its digest and once to be sent."""
 
     def __init__(self, file: BinaryIO, runtime: Runtime, owned: bool) -> None:
@@ -133,18 +148,16 @@ class FileSource(Source):
             digest.update(block)
             size += len(block)
         file.seek(start)
-        super().__init__(size, digest.hexdigest())
+        super().__init__(size, digest.hexdigest(), runtime)
         self._file = file
-        self._runtime = runtime
         self._owned = owned
 
     async def pieces(self, size: int) -> AsyncIterator[bytes | memoryview]:
         """See `Source`."""
         first = True
         while (piece := await self._runtime.call(_read, self._file, size)) or first:
-            self.handed(piece)
             first = False
-            yield piece
+            yield await self._hand(piece)
 
     async def close(self) -> None:
         """Close the file if it was given as a path."""
@@ -152,38 +165,35 @@ class FileSource(Source):
             self._file.close()
 
 
-class IterableSource(Source):
+class IterableSource(_HashedSource):
     """Chunks of any size, regrouped. Its size is known at its end."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        super().__init__(None, None)
+    def __init__(self, chunks: AsyncIterator[bytes], runtime: Runtime) -> None:
+        super().__init__(None, None, runtime)
         self._chunks = chunks
 
     async def pieces(self, size: int) -> AsyncIterator[bytes | memoryview]:
         """See `Source`."""
-        buffer = bytearray()
+        gathered: list[bytes | memoryview] = []
+        missing = size
         first = True
         async for chunk in self._chunks:
             if not isinstance(chunk, bytes | bytearray | memoryview):
                 raise InvalidArgumentError(
                     f"an iterable body must yield bytes, not {type(chunk).__name__}"
                 )
-            # A chunk larger than a piece is taken apart as it is, not added to the buffer whole.
-            view = memoryview(chunk)
+            # Whoever yields a buffer may fill it again at the next step; bytes are not copied.
+            view = memoryview(bytes(chunk))
             while len(view):
-                taken = view[: size - len(buffer)]
-                buffer += taken
-                view = view[len(taken) :]
-                if len(buffer) == size:
-                    piece = bytes(buffer)
-                    buffer.clear()
-                    first = False
-                    self.handed(piece)
-                    yield piece
-        if buffer or first:
-            piece = bytes(buffer)
-            self.handed(piece)
-            yield piece
+                gathered.append(view[:missing])
+                view, missing = view[missing:], missing - len(gathered[-1])
+                if not missing:
+                    piece = b"".join(gathered)
+                    gathered.clear()
+                    missing, first = size, False
+                    yield await self._hand(piece)
+        if gathered or first:
+            yield await self._hand(b"".join(gathered))
 
 
 def _read(file: BinaryIO, size: int) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
+from cm_platform.errors import IntegrityError
 from cm_platform.executor import Endpoint, Executor
 
 from . import operations
@@ -37,6 +38,8 @@ async def copy_object(
     info: ObjectInfo = await executor.run(
         operations.HEAD, lambda backend: backend.head(source), endpoint=endpoint
     )
+    if info.key != source:
+        raise IntegrityError("the store described another object than the one to copy")
     limits: StorageLimits = endpoint.backend.limits
     revision = new_revision()
     stored = Attributes(

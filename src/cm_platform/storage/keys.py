@@ -77,7 +77,7 @@ def encode_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     """User metadata as stores carry it: other than printable ASCII goes as RFC 2047 words."""
     encoded: dict[str, str] = {}
     for name, value in (metadata or NO_METADATA).items():
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        if not matches(_NAME, name):
             raise InvalidArgumentError(
                 "a metadata name has 1 to 127 characters [a-z0-9-] and starts with a letter or "
                 "digit: stores fold case and drop others"
@@ -93,6 +93,11 @@ def encode_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
             )
         encoded[name] = value if _is_plain(value) else _word(value)
     return encoded
+
+
+def matches(pattern: re.Pattern[str], value: object) -> bool:
+    """Whether it is text, which types promise and callers may not keep, and matches whole."""
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _is_plain(value: str) -> bool:
@@ -133,7 +138,7 @@ def metadata_size(stored: Mapping[str, str]) -> int:
 
 def check_header(value: str | None, what: str) -> str | None:
     """A content type, cache control and the like: what an HTTP header can carry."""
-    if value is not None and not (isinstance(value, str) and _PLAIN.fullmatch(value)):
+    if value is not None and not matches(_PLAIN, value):
         raise InvalidArgumentError(
             f"{what} must be printable ASCII without leading or trailing spaces"
             + ("; a file name goes as filename*=UTF-8''..." if "disposition" in what else "")
@@ -150,5 +155,6 @@ __all__ = [
     "check_prefix",
     "decode_metadata",
     "encode_metadata",
+    "matches",
     "metadata_size",
 ]

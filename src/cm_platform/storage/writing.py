@@ -10,7 +10,7 @@ from cm_platform.executor import Endpoint, Executor
 
 from . import operations
 from .backend import Attributes, Part, StorageBackend, StorageLimits, Written
-from .body import Source
+from .body import MemorySource, Source
 from .multipart import in_parts, plan_part_size
 from .revision import Condition, landed, new_revision, revised
 
@@ -36,6 +36,13 @@ async def store(
     revision = new_revision()
     attributes = revised(attributes, revision, source.sha256, limits)
     part_size = plan_part_size(source.size, part_size, limits)
+    if isinstance(source, MemorySource) and len(source.data) <= part_size:
+        written = await put_whole(
+            executor, endpoint, key, source.data, attributes, condition, revision
+        )
+        if progress is not None:
+            progress(len(source.data), len(source.data))
+        return written, len(source.data), revision
     pieces = source.pieces(part_size)
     first = await anext(pieces)
     second = None

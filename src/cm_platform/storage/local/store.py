@@ -13,8 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from cm_platform.errors import (
     ConfigInvalidError,
     InternalError,
@@ -26,6 +24,7 @@ from cm_platform.errors import (
 from cm_platform.limits import limits
 from cm_platform.registry import Backend
 from cm_platform.runtime import Runtime
+from cm_platform.settings import Settings
 from cm_platform.storage.backend import (
     Attributes,
     BackendPage,
@@ -58,7 +57,7 @@ commits. What can still land is one rename that had passed that point: microseco
 five seconds are for a machine that stalls."""
 
 
-class LocalConfig(BaseModel):
+class LocalConfig(Settings):
     """Settings of `storage.local`.
 
     path: the directory; made when it is missing. Several processes may share it.
@@ -66,8 +65,6 @@ class LocalConfig(BaseModel):
         the death of the process, which is what atomicity needs, and costs far less.
     lacks: capabilities to do without, for standing in for a store that has fewer.
     """
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
 
     path: Path
     fsync: bool = False

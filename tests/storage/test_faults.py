@@ -1,0 +1,267 @@
+"""What the network may do to a request, and what the caller is told, over both faces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from cm_platform import (
+    AlreadyExistsError,
+    AmbiguousError,
+    PreconditionFailedError,
+    Storage,
+    Tenant,
+    UnavailableError,
+)
+from cm_platform.errors import DeadlineExceededError, PlatformError
+from cm_platform.testing.faces import FACES, Face
+from cm_platform.testing.servers import Endpoint, FaultProxy, S3Server
+
+pytestmark = pytest.mark.xdist_group("s3-faults")
+
+MIB = 1024 * 1024
+TENANT = Tenant("acme")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(server: S3Server) -> Endpoint:
+    return server.new_bucket()
+
+
+@pytest.fixture
+def proxy(bucket: Endpoint) -> Iterator[FaultProxy]:
+    with FaultProxy.before(bucket) as proxy:
+        yield proxy
+
+
+def table(endpoint: Endpoint, **more: object) -> dict[str, object]:
+    return {
+        "driver": "s3",
+        "bucket": endpoint.bucket,
+        "endpoint": endpoint.url,
+        "region": endpoint.region,
+        "access_key_id": endpoint.access_key_id,
+        "secret_access_key": endpoint.secret_access_key,
+        **more,
+    }
+
+
+@pytest.fixture(params=FACES)
+def face(request: pytest.FixtureRequest, bucket: Endpoint, proxy: FaultProxy) -> Iterator[Face]:
+    backend = table(proxy.endpoint(bucket), read_timeout=1.0)
+    with Face(request.param, "storage", backend, layout="{tenant}/{key}") as face:
+        yield face
+
+
+@pytest.fixture
+def storage(face: Face) -> Storage:
+    return face.get_service(TENANT)
+
+
+@pytest.fixture
+def witness(bucket: Endpoint) -> Iterator[Storage]:
+    """The same bucket without the proxy: what really is there."""
+    with Face("sync", "storage", table(bucket), layout="{tenant}/{key}") as face:
+        yield face.get_service(TENANT)
+
+
+def ends_with(name: str) -> object:
+    return lambda path: path.endswith(name)
+
+
+def test_a_create_whose_reply_was_lost_succeeds(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    proxy.lose_reply(method="PUT")
+    info = storage.put("k", b"mine", if_none_match="*")
+    assert witness.head("k").revision == info.revision
+    assert witness.head("k").etag == info.etag
+    # Sent twice: the second met the first's success, and the revision told whose it was.
+    assert proxy.forwarded(method="PUT") == 2
+
+
+def test_a_replace_whose_reply_was_lost_is_no_false_conflict(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    first = witness.put("k", b"old")
+    proxy.lose_reply(method="PUT")
+    info = storage.put("k", b"new", if_match=first.etag)
+    assert witness.get("k").read() == b"new"
+    assert witness.head("k").revision == info.revision
+
+
+def test_a_true_conflict_stays_a_conflict(storage: Storage, witness: Storage) -> None:
+    witness.put("k", b"theirs")
+    with pytest.raises(AlreadyExistsError):
+        storage.put("k", b"mine", if_none_match="*")
+    with pytest.raises(PreconditionFailedError):
+        storage.put("k", b"mine", if_match="0" * 32)
+    assert witness.get("k").read() == b"theirs"
+
+
+def test_a_lost_reply_followed_by_another_writer_is_ambiguous(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    first = witness.put("k", b"old")
+    proxy.lose_reply(method="PUT")
+    overwritten: list[str] = []
+
+    def overwrite(path: str) -> bool:
+        # Asked about our second attempt: meanwhile somebody else replaces what the first wrote.
+        overwritten.append(witness.put("k", b"theirs").etag)
+        return False
+
+    proxy.delay(0, method="PUT", path=overwrite)
+    with pytest.raises(AmbiguousError) as caught:
+        storage.put("k", b"mine", if_match=first.etag)
+    assert overwritten
+    assert caught.value.code == "ambiguous"
+    assert not caught.value.retryable
+    assert witness.get("k").read() == b"theirs"
+
+
+def test_a_write_that_timed_out_and_landed_is_a_success(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    stalled = proxy.stall(method="PUT", reached=True)
+    info = storage.put("k", b"mine")
+    stalled.release()
+    assert witness.head("k").revision == info.revision
+    assert proxy.forwarded(method="PUT") == 1  # never sent again: it was still under way
+
+
+def test_a_write_that_timed_out_and_is_not_to_be_seen_is_ambiguous(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    stalled = proxy.stall(method="PUT")
+    with pytest.raises(AmbiguousError):
+        storage.put("k", b"mine")
+    stalled.release()
+    assert proxy.forwarded(method="PUT") <= 1
+
+
+def test_a_conditional_delete_whose_reply_was_lost_is_ambiguous(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    info = witness.put("k", b"old")
+    proxy.lose_reply(method="DELETE")
+    with pytest.raises(AmbiguousError):
+        storage.delete("k", if_match=info.etag)
+    assert proxy.forwarded(method="DELETE") == 1
+
+
+def test_a_plain_delete_whose_reply_was_lost_is_repeated(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    witness.put("k", b"old")
+    proxy.lose_reply(method="DELETE")
+    storage.delete("k")
+    assert not witness.exists("k")
+
+
+def test_a_refused_connection_is_retried_whatever_the_operation(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    info = witness.put("k", b"old")
+    proxy.respond(503, {}, b"<Error><Code>SlowDown</Code></Error>", method="DELETE")
+    storage.delete("k", if_match=info.etag)
+    assert not witness.exists("k")
+
+
+def test_an_outage_is_unavailable_and_not_retryable_any_more(
+    storage: Storage, proxy: FaultProxy
+) -> None:
+    with proxy.down(), pytest.raises(UnavailableError) as caught:
+        storage.get("k")
+    assert not caught.value.retryable
+    with proxy.down(), pytest.raises(UnavailableError):
+        storage.put("k", b"")  # nothing was sent: there is no doubt
+
+
+@pytest.mark.parametrize("size", [200_000, 3 * MIB, 20 * MIB])
+@pytest.mark.parametrize("cut", [0, 70_000])
+def test_a_download_cut_in_the_middle_is_resumed_and_whole(
+    storage: Storage, witness: Storage, proxy: FaultProxy, size: int, cut: int
+) -> None:
+    body = os.urandom(size)
+    witness.put("k", body, part_size=32 * MIB)
+    proxy.lose_reply_after(cut, method="GET", times=2)
+    assert storage.get("k").read() == body
+    proxy.lose_reply_after(cut, method="GET", times=2)
+    assert b"".join(storage.get("k").chunks()) == body
+
+
+def test_a_range_cut_in_the_middle_is_resumed(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    body = os.urandom(MIB)
+    witness.put("k", body)
+    for start, length in ((1000, 500_000), (-500_000, None)):
+        proxy.lose_reply_after(100_000, method="GET")
+        expected = body[start:][:length]
+        assert b"".join(storage.get("k", start=start, length=length).chunks()) == expected
+
+
+def test_a_download_whose_object_was_replaced_meanwhile_is_never_mixed(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    witness.put("k", os.urandom(5 * MIB))
+    proxy.lose_reply_after(200_000, method="GET")
+    stored = storage.get("k")
+    witness.put("k", os.urandom(5 * MIB))
+    with pytest.raises(PreconditionFailedError):
+        stored.read()
+
+
+def test_a_failed_part_is_repeated_by_itself(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    body = os.urandom(20 * MIB)
+    proxy.lose_reply(method="PUT", times=2)
+    storage.put("k", body, part_size=5 * MIB)
+    assert witness.get("k").read() == body
+    assert proxy.forwarded(method="PUT") == 6  # four parts, two of them twice
+
+
+def test_a_completion_whose_reply_was_lost_succeeds(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    body = os.urandom(11 * MIB)
+    completions: list[str] = []
+
+    def second_post(path: str) -> bool:
+        completions.append(path)
+        return len(completions) == 2  # the first begins the upload
+
+    proxy.lose_reply(method="POST", path=second_post)
+    info = storage.put("k", body, part_size=5 * MIB, if_none_match="*")
+    assert witness.head("k").revision == info.revision
+    assert witness.get("k").read() == body
+
+
+def test_an_upload_that_fails_leaves_nothing_behind(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    proxy.respond(403, {}, b"<Error><Code>AccessDenied</Code></Error>", method="PUT", times=1)
+    with pytest.raises(PlatformError) as caught:
+        storage.put("k", os.urandom(11 * MIB), part_size=5 * MIB)
+    assert caught.value.code == "permission_denied"
+    assert not witness.exists("k")
+    assert proxy.forwarded(method="DELETE") == 1  # the upload was aborted
+
+
+def test_a_read_that_is_never_answered_ends_at_its_deadline(
+    storage: Storage, proxy: FaultProxy
+) -> None:
+    stalled = proxy.stall(method="GET", times=10)
+    with pytest.raises((DeadlineExceededError, UnavailableError)):
+        storage.with_timeout(2.5).get("k")
+    stalled.release()
