@@ -1,0 +1,200 @@
+"""`cm-platform conformance`: whether a backend, as it is configured, keeps its promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+import typer
+
+from cm_platform.errors import ConfigInvalidError, InternalError, InvalidArgumentError
+from cm_platform.routing import did_you_mean
+from cm_platform.telemetry import redact
+
+from .exits import ExitCode
+from .invocation import Invocation, invocation_of
+from .output import Output
+
+if TYPE_CHECKING:
+    from cm_platform.config.models import BackendConfig
+
+app = typer.Typer(help="Hold a backend to its contract.")
+
+SUITE: Final = Path(__file__).with_name("conformance_suite.py")
+
+_NEEDED: Final = ("pytest", "hypothesis")
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+# What pytest ends with when tests ran: all passed, or some failed.
+_RAN: Final = (0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a run. failures: by test, the reason."""
+
+    backend: str
+    passed: int
+    skipped: int
+    failures: dict[str, str]
+    seconds: float
+
+
+@app.callback()
+def conformance() -> None:
+    """Hold a backend to its contract."""
+
+
+@app.command("run")
+def run(
+    context: typer.Context,
+    service: Annotated[str, typer.Option("--service", help="The kind of service.")] = "storage",
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="Its name. Left out: the default backend.")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Allow a backend that is not on this machine.")
+    ] = False,
+    select: Annotated[
+        str | None, typer.Option("-k", metavar="EXPRESSION", help="Only tests that match.")
+    ] = None,
+) -> None:
+    """Run the public conformance suite on a configured backend, over both faces.
+
+    Each test has a new tenant of its own, and what it stored is removed in the end. A store that
+    bills requests bills these, some thousands of them. Exit code 6 when a test fails.
+    """
+    call = invocation_of(context)
+    for name in _NEEDED:
+        if find_spec(name) is None:
+            raise ConfigInvalidError(
+                f"the suite needs {name}, which is not installed: "
+                "pip install 'cm-platform[testing]'"
+            )
+    tested = _backend(call, service, backend)
+    if not live and not _is_local(tested):
+        raise InvalidArgumentError(
+            f"{service}.{tested.name} is not on this machine: --live runs the suite on it all the "
+            "same, with new tenants and their objects, which are removed in the end"
+        )
+    report = _run(call, tested, select)
+    if call.out.as_json:
+        call.out.print_json({"ok": not report.failures, **asdict(report)})
+    else:
+        _show(call.out, report)
+    if report.failures:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+def _backend(call: Invocation, service: str, name: str | None) -> BackendConfig:
+    config = call.load()
+    kind = config.kinds.get(service)
+    if kind is None:
+        known = ", ".join(config.kinds)
+        raise InvalidArgumentError(
+            f"this service is not configured{did_you_mean(service, config.kinds)}; "
+            f"there are {known}"
+        )
+    found = kind.backends.get(name or kind.default)
+    if found is None:
+        known = ", ".join(kind.backends)
+        raise InvalidArgumentError(
+            f"no backend has this name{did_you_mean(name or '', kind.backends)}; there are {known}"
+        )
+    return found
+
+
+def _is_local(backend: BackendConfig) -> bool:
+    endpoint = getattr(backend.settings, "endpoint", None)
+    if isinstance(endpoint, str):
+        return urlsplit(endpoint).hostname in _LOOPBACK
+    # Of other drivers nobody knows where they lead.
+    return backend.driver == "local"
+
+
+def _run(call: Invocation, backend: BackendConfig, select: str | None) -> Report:
+    from .conformance_suite import VARIABLE
+
+    told = {
+        "config": None if call.embedded else str(call.source()),
+        "embedded": call.embedded,
+        "backend": backend.name,
+    }
+    with tempfile.TemporaryDirectory(prefix="cm-platform-conformance-") as folder:
+        results = Path(folder) / "results.xml"
+        command = [
+            *(sys.executable, "-m", "pytest"),
+            # Nothing of a project that happens to lie here: no settings, no conftest, no cache.
+            *("-c", os.devnull, "--rootdir", folder, "--confcutdir", folder),
+            *("-p", "no:cacheprovider", "--import-mode=importlib"),
+            *("-q", "--tb=line", f"--junit-xml={results}"),
+            *(("-k", select) if select else ()),
+            str(SUITE),
+        ]
+        environ = {name: v for name, v in os.environ.items() if not name.startswith("PYTEST_")}
+        code = _spoken(command, {**environ, VARIABLE: json.dumps(told)})
+        if code not in _RAN or not results.is_file():
+            raise InternalError(f"the suite did not run: pytest ended with exit code {code}")
+        return _report(backend.name, results)
+
+
+def _spoken(command: list[str], environ: dict[str, str]) -> int:
+    """Run it, its words on stderr without what authorises."""
+    with subprocess.Popen(  # noqa: S603 - our own command line
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        for line in process.stdout:
+            sys.stderr.write(redact(line))
+            sys.stderr.flush()
+    return process.returncode
+
+
+def _report(backend: str, results: Path) -> Report:
+    # Written by our own child a moment ago.
+    suite = ElementTree.parse(results).getroot().find("testsuite")  # noqa: S314
+    assert suite is not None  # noqa: S101 - pytest always writes one
+    failures: dict[str, str] = {}
+    skipped = 0
+    cases = suite.findall("testcase")
+    for case in cases:
+        bad = [*case.findall("failure"), *case.findall("error")]
+        if bad:
+            reason = redact(bad[0].get("message") or "").partition("\n")[0]
+            failures[case.get("name") or "?"] = reason
+        elif case.find("skipped") is not None:
+            skipped += 1
+    return Report(
+        backend,
+        passed=len(cases) - skipped - len(failures),
+        skipped=skipped,
+        failures=failures,
+        seconds=float(suite.get("time") or 0.0),
+    )
+
+
+def _show(out: Output, report: Report) -> None:
+    for name, reason in report.failures.items():
+        out.line(f"failed  {name}: {reason}")
+    out.line(
+        f"storage.{report.backend}: {report.passed} passed, {len(report.failures)} failed, "
+        f"{report.skipped} skipped, {report.seconds:.1f} s",
+        style="bold red" if report.failures else "bold",
+    )
+
+
+__all__ = ["Report", "app"]
