@@ -67,20 +67,20 @@ class Registry:
                 f"no {kind} backend is called {driver!r}; installed are "
                 f"{', '.join(self.names(kind)) or 'none'}"
             )
-        loaded = point.load()
+        loaded: Any = point.load()
         if not isinstance(loaded, Backend) or loaded.name != name:
             raise ConfigInvalidError(
                 f"the entry point {name!r} must lead to a Backend of that name"
             )
         self._loaded[name] = loaded
-        return loaded
+        return self._loaded[name]
 
 
-def missing_sdk(backend: str, extra: str, error: ImportError) -> ConfigInvalidError:
+def missing_sdk(backend: str, extra: str | None, error: ImportError) -> ConfigInvalidError:
     """The error for a backend whose SDK is not installed."""
+    remedy = f": pip install 'cm-platform[{extra}]'" if extra else ""
     failure = ConfigInvalidError(
-        f"the backend {backend} needs {error.name or 'an SDK'}, which is not installed: "
-        f"pip install 'cm-platform[{extra}]'"
+        f"the backend {backend} needs {error.name or 'an SDK'}, which is not installed{remedy}"
     )
     failure.__cause__ = error
     return failure

@@ -28,7 +28,7 @@ def provenance() -> list[tuple[str, str, date]]:
 
 @cache
 def _tables() -> dict[str, dict[str, dict[str, Any]]]:
-    text = files(__package__).joinpath("limits.toml").read_text(encoding="utf-8")
+    text = files("cm_platform.limits").joinpath("limits.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 
 

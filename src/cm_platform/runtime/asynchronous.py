@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from .clock import SYSTEM_CLOCK, Clock
-from .shapes import each
+from .shapes import taken
 
 # asyncio costs 50 ms to import: a program that uses the sync face alone never pays for it.
 if TYPE_CHECKING:
@@ -32,8 +32,12 @@ class AsyncRuntime:
     is_async = True
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        # Not at the top of the module, and not on every call.
+        from asyncio import timeout
+
         self.clock = clock
         self.dropped = 0
+        self._timeout = timeout
         self._threads: ThreadPoolExecutor | None = None
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -48,8 +52,9 @@ class AsyncRuntime:
             # and somebody else's slow look-ups in it.
             self._threads = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="cm_platform")
         context = contextvars.copy_context()
-        work = partial(context.run, partial(fn, *args, **kwargs))
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        work: Callable[[], T] = partial(_contained, partial(fn, *args, **kwargs))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(context.run, work))
 
     async def sleep(self, seconds: float) -> None:
         """Suspend."""
@@ -63,38 +68,47 @@ class AsyncRuntime:
     ) -> list[T]:
         """See `Runtime.gather`."""
         if limit <= 1:
-            return [await coroutine async for coroutine in each(coroutines)]
+            async with taken(coroutines) as items:
+                return [await coroutine async for coroutine in items]
         import asyncio
 
         tasks: list[asyncio.Task[T]] = []
         pending: set[asyncio.Task[T]] = set()
-        try:
-            async for coroutine in each(coroutines):
-                while len(pending) >= limit:
-                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-                task = asyncio.create_task(coroutine)
-                tasks.append(task)
-                pending.add(task)
-            if pending:
-                await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
-            failed = [task for task in tasks if task.done() and task.exception() is not None]
-            return [task.result() for task in failed or tasks]
-        finally:
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+        failures: list[BaseException] = []
+
+        def note(task: asyncio.Task[T]) -> None:
+            # In the order of time. What is looked at is not reported as never retrieved.
+            if not task.cancelled() and (error := task.exception()) is not None:
+                failures.append(error)
+
+        async with taken(coroutines) as items:
+            try:
+                async for coroutine in items:
+                    if failures:
+                        coroutine.close()
+                        break
+                    task = asyncio.create_task(coroutine)
+                    task.add_done_callback(note)
+                    tasks.append(task)
+                    pending.add(task)
+                    while len(pending) >= limit and not failures:
+                        _, pending = await asyncio.wait(
+                            pending, return_when=asyncio.FIRST_COMPLETED
+                        )
+                if pending and not failures:
+                    await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            finally:
                 for task in tasks:
-                    # Looked at, so that a second failure is not reported as never retrieved.
-                    _ = task.cancelled() or task.exception()
+                    task.cancel()
+                if tasks:
+                    await asyncio.wait(tasks)
+        if failures:
+            raise failures[0]
+        return [task.result() for task in tasks]
 
     def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
         """`asyncio.timeout`."""
-        import asyncio
-
-        return asyncio.timeout(seconds)
+        return self._timeout(seconds)
 
     def lock(self) -> AbstractAsyncContextManager[Any]:
         """An asyncio lock."""
@@ -144,6 +158,15 @@ class AsyncRuntime:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
+
+
+def _contained(fn: Callable[[], T]) -> T:
+    try:
+        return fn()
+    except StopIteration as error:
+        # asyncio cannot hand a StopIteration over, and the caller would wait for ever. This is
+        # what it becomes in a coroutine of the blocking face, too.
+        raise RuntimeError("a function in a worker thread raised StopIteration") from error
 
 
 class _AsyncEvent:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from .clock import SYSTEM_CLOCK, Clock
 from .driving import drive
-from .shapes import each
+from .shapes import taken
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,7 +39,7 @@ class BlockingRuntime:
         self._guard = threading.Lock()
         self._workers: ThreadPoolExecutor | None = None
         self._background: ThreadPoolExecutor | None = None
-        self._running: set[Future[Any]] = set()
+        self._running: dict[Future[Any], Coroutine[Any, Any, Any]] = {}
         self._inside = threading.local()
 
     async def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -59,28 +59,49 @@ class BlockingRuntime:
         """See `Runtime.gather`."""
         # Inside a worker a second level of gathering runs inline: a pool whose workers wait for
         # their own pool would come to a halt.
+        self._check_fork()
         if limit <= 1 or getattr(self._inside, "worker", False):
-            return [await coroutine async for coroutine in each(coroutines)]
+            async with taken(coroutines) as items:
+                return [await coroutine async for coroutine in items]
         from concurrent.futures import FIRST_COMPLETED, wait
 
         pool = self._pool()
         futures: list[Future[T]] = []
         pending: set[Future[T]] = set()
+        failures: list[BaseException] = []
+        async with taken(coroutines) as items:
+            try:
+                async for coroutine in items:
+                    if failures:
+                        coroutine.close()
+                        break
+                    context = contextvars.copy_context()
+                    future = pool.submit(context.run, self._share, coroutine, failures)
+                    futures.append(future)
+                    pending.add(future)
+                    while len(pending) >= limit and not failures:
+                        _, pending = wait(pending, return_when=FIRST_COMPLETED)
+            except BaseException as error:
+                failures.append(error)
+                raise
+            finally:
+                # Nobody can interrupt a thread: what runs is awaited, so that no write is under
+                # way when the caller learns of the failure.
+                wait(futures)
+        if failures:
+            raise failures[0]
+        return [future.result() for future in futures]
+
+    def _share(self, coroutine: Coroutine[Any, Any, T], failures: list[BaseException]) -> T:
+        if failures:
+            # It waited for a thread, and meanwhile another failed.
+            coroutine.close()
+            raise failures[0]
         try:
-            async for coroutine in each(coroutines):
-                while len(pending) >= limit:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
-                context = contextvars.copy_context()
-                future = pool.submit(context.run, self._work, coroutine)
-                futures.append(future)
-                pending.add(future)
-            return [future.result() for future in futures]
-        finally:
-            # Nobody can interrupt a thread: what runs is awaited, so that no write is under way
-            # when the caller learns of the failure.
-            wait(futures)
+            return self._work(coroutine)
+        except BaseException as error:
+            failures.append(error)
+            raise
 
     def _work(self, coroutine: Coroutine[Any, Any, T]) -> T:
         self._inside.worker = True
@@ -106,17 +127,26 @@ class BlockingRuntime:
         """Run in a background thread, if there is room."""
         self._check_fork()
         with self._guard:
-            if len(self._running) >= BACKGROUND_LIMIT:
-                self.dropped += 1
-                coroutine.close()
+            running = self._running
+            if len(running) >= BACKGROUND_LIMIT:
+                self._drop(coroutine)
                 return False
             if self._background is None:
                 self._background = _pool(BACKGROUND_THREADS, "cm_platform-background")
             context = contextvars.copy_context()
-            future = self._background.submit(context.run, self._attempt, coroutine)
-            self._running.add(future)
-        future.add_done_callback(self._running.discard)
+            try:
+                future = self._background.submit(context.run, self._attempt, coroutine)
+            except RuntimeError:
+                # The interpreter is on its way out and starts no threads any more.
+                self._drop(coroutine)
+                return False
+            running[future] = coroutine
+        future.add_done_callback(lambda done: running.pop(done, None))
         return True
+
+    def _drop(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.dropped += 1
+        coroutine.close()
 
     def _attempt(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         try:
@@ -125,15 +155,18 @@ class BlockingRuntime:
             logger.warning("background work failed: %s", type(error).__name__)
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Wait for background work, then stop the threads."""
+        """Wait for background work, drop what has not begun, then stop the threads."""
         from concurrent.futures import wait
 
         self._check_fork()
         with self._guard:
             workers, self._workers = self._workers, None
             background, self._background = self._background, None
-            running = set(self._running)
-        wait(running, timeout=timeout)
+            running = dict(self._running)
+        _, late = wait(running, timeout=timeout)
+        for future in late:
+            if future.cancel():
+                self._drop(running[future])
         for pool in (workers, background):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -149,11 +182,12 @@ class BlockingRuntime:
         # A child inherits the pool's object and none of its threads: work given to it would
         # wait for ever. The guard may have been held by a thread that is no more.
         if self._pid != os.getpid():
-            self._pid = os.getpid()
             self._guard = threading.Lock()
             self._workers = self._background = None
-            self._running = set()
+            self._running = {}
             self._inside = threading.local()
+            # Last: whoever sees the new number must find the rest new, too.
+            self._pid = os.getpid()
 
 
 def _pool(size: int, name: str) -> ThreadPoolExecutor:

@@ -17,7 +17,7 @@ class Clock(Protocol):
         """Seconds since 1970-01-01 UTC."""
         ...
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, /) -> None:
         """Wait in this thread."""
         ...
 

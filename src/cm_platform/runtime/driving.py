@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -27,8 +27,9 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def _abandon(coroutine: Coroutine[Any, Any, Any]) -> None:
-    # A coroutine that suspends again in its `finally` refuses to close; ours is the better error.
-    with suppress(RuntimeError):
+    # A coroutine that suspends again in its `finally` refuses to close, and one whose clean-up
+    # fails raises that; ours is the better error.
+    with suppress(Exception):
         coroutine.close()
 
 
@@ -39,20 +40,28 @@ def drive_each(iterator: AsyncIterator[T]) -> Iterator[T]:
             try:
                 item = drive(_step(iterator))
             except StopAsyncIteration:
-                return
+                break
             yield item
-    finally:
-        close = getattr(iterator, "aclose", None)
-        if close is not None:
-            drive(_awaited(close()))
+    except Exception:
+        # Its failure is the better error than one about closing it: in 3.11 a generator that
+        # suspended counts as running and cannot be closed.
+        with suppress(Exception):
+            drive(_closed(iterator))
+        raise
+    except BaseException:
+        drive(_closed(iterator))
+        raise
+    drive(_closed(iterator))
 
 
 async def _step(iterator: AsyncIterator[T]) -> T:
     return await anext(iterator)
 
 
-async def _awaited(awaitable: Generator[Any, Any, None]) -> None:
-    await awaitable  # type: ignore[misc]
+async def _closed(iterator: AsyncIterator[Any]) -> None:
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        await close()
 
 
 __all__ = ["drive", "drive_each"]

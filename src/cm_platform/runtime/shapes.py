@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
 )
-from inspect import isawaitable
-from typing import TypeVar, cast
+from inspect import CORO_CREATED, getcoroutinestate, isawaitable
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -24,7 +32,7 @@ async def settle(value: Awaitable[T] | T) -> T:
 @asynccontextmanager
 async def entered(
     manager: AbstractAsyncContextManager[T] | AbstractContextManager[T],
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
     """A context manager of either kind."""
     if isinstance(manager, AbstractAsyncContextManager):
         async with manager as value:
@@ -34,7 +42,7 @@ async def entered(
             yield value
 
 
-async def each(iterable: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
+async def each(iterable: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T, None]:
     """The items of an iterable of either kind."""
     if isinstance(iterable, AsyncIterable):
         async for item in iterable:
@@ -44,4 +52,28 @@ async def each(iterable: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
             yield item
 
 
-__all__ = ["each", "entered", "settle"]
+@asynccontextmanager
+async def taken(
+    coroutines: AsyncIterable[Coroutine[Any, Any, T]] | Iterable[Coroutine[Any, Any, T]],
+) -> AsyncGenerator[AsyncIterator[Coroutine[Any, Any, T]], None]:
+    """Coroutines to be taken one by one; at the end, what was not taken is closed.
+
+    Left to the garbage collector, a generator would hold its file or connection for a while,
+    and a coroutine would complain that nobody awaited it.
+    """
+    items = each(coroutines)
+    try:
+        yield items
+    finally:
+        await items.aclose()
+        if isinstance(coroutines, AsyncGenerator):
+            await coroutines.aclose()
+        elif isinstance(coroutines, Generator):
+            coroutines.close()
+        elif isinstance(coroutines, list | tuple):
+            for coroutine in coroutines:
+                if getcoroutinestate(coroutine) == CORO_CREATED:
+                    coroutine.close()
+
+
+__all__ = ["each", "entered", "settle", "taken"]

@@ -53,10 +53,11 @@ async def open_source(body: AsyncBody, runtime: Runtime) -> Source:
     follows its position is the body.
     """
     if isinstance(body, bytes | bytearray | memoryview):
-        if len(body) <= _BLOCK:
-            return MemorySource(body)
+        held = cast("bytes | bytearray | memoryview", body)
+        if len(held) <= _BLOCK:
+            return MemorySource(held)
         # Its digest takes a while, in which an event loop has other things to do.
-        return await runtime.call(MemorySource, body)
+        return await runtime.call(MemorySource, held)
     if isinstance(body, str):
         raise InvalidArgumentError(
             "a body is bytes, a path (pathlib.Path), a binary file or an iterable of bytes; text "
@@ -198,7 +199,7 @@ class IterableSource(_HashedSource):
 
 def _read(file: BinaryIO, size: int) -> bytes:
     # A raw file may return less than it was asked for; parts must have equal sizes.
-    pieces = []
+    pieces: list[bytes] = []
     while size and (block := file.read(size)):
         pieces.append(block)
         size -= len(block)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from cm_platform.errors import IntegrityError, InvalidArgumentError
 from cm_platform.runtime import Runtime
@@ -16,6 +16,8 @@ from cm_platform.stream import Stream
 
 from .backend import ObjectInfo, ObjectReply
 from .writing import Progress
+
+_MOST: Final = 2**62
 
 
 class AsyncStoredObject:
@@ -116,6 +118,8 @@ async def digest_of(stored: AsyncStoredObject, expected: str | None = None) -> O
 
 def check_range(start: int, length: int | None) -> tuple[int, int | None]:
     """`start` and `end` for the backend; `invalid_argument` for what is no range."""
+    if not (_is_offset(start) and (length is None or _is_offset(length))):
+        raise InvalidArgumentError("start and length are integers of bytes, below 2**62")
     if length is None:
         return start, None
     if start < 0:
@@ -123,6 +127,11 @@ def check_range(start: int, length: int | None) -> tuple[int, int | None]:
     if length <= 0:
         raise InvalidArgumentError("length must be at least 1 byte")
     return start, start + length
+
+
+def _is_offset(value: object) -> bool:
+    # Their sum must fit the signed 64 bits that clients have for it.
+    return isinstance(value, int) and not isinstance(value, bool) and -_MOST < value < _MOST
 
 
 def coalesce(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
