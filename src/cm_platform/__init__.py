@@ -78,7 +78,10 @@ def get_service(kind: str, tenant: Tenant) -> Any:
     No I/O; a dictionary look-up the second time. Unconfigured, it reads CM_PLATFORM_CONFIG, or
     raises `config_invalid` naming the ways to configure.
     """
-    found = _services.get((kind, tenant))
+    try:
+        found = _services.get((kind, tenant))
+    except TypeError:  # what cannot be hashed is refused below, by name
+        found = None
     if found is not None:
         return found
     from . import default
@@ -92,7 +95,10 @@ def get_async_service(kind: Literal["storage"], tenant: Tenant) -> AsyncStorage:
 def get_async_service(kind: str, tenant: Tenant) -> Any: ...
 def get_async_service(kind: str, tenant: Tenant) -> Any:
     """The async service of a tenant, by kind: "storage". Otherwise as `get_service`."""
-    found = _async_services.get((kind, tenant))
+    try:
+        found = _async_services.get((kind, tenant))
+    except TypeError:  # as above
+        found = None
     if found is not None:
         return found
     from . import default

@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import cm_platform
 
@@ -50,6 +50,25 @@ def async_service(kind: str, tenant: Tenant) -> Any:
             _async_platform = AsyncPlatform(_configured())
             cm_platform._async_services = _async_platform._services
         return _async_platform.get_service(kind, tenant)  # type: ignore[arg-type]
+
+
+class State(NamedTuple):
+    """What stands behind the two functions: None is not there yet."""
+
+    config: Config | None
+    platform: Platform | None
+    async_platform: AsyncPlatform | None
+
+
+def exchange(state: State) -> State:
+    """Put other platforms in place; closes nothing. For `cm_platform.testing.override`."""
+    global _config, _platform, _async_platform
+    with _guard:
+        before = State(_config, _platform, _async_platform)
+        _config, _platform, _async_platform = state
+        cm_platform._services = {} if _platform is None else _platform._services
+        cm_platform._async_services = {} if _async_platform is None else _async_platform._services
+    return before
 
 
 def close() -> None:
@@ -97,4 +116,4 @@ atexit.register(close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-__all__ = ["aclose", "async_service", "close", "configure", "service"]
+__all__ = ["State", "aclose", "async_service", "close", "configure", "exchange", "service"]

@@ -24,7 +24,7 @@ from .errors import (
 from .operation import Capability, Operation, Outcome, Resolve
 from .resilience import CircuitBreaker, RetryBudget, RetryPolicy, retrying
 from .runtime import Runtime
-from .stream import Reply, Stream
+from .stream import OpenAt, Reply, Stream
 from .telemetry import observed, observing
 
 T = TypeVar("T")
@@ -143,16 +143,12 @@ class Executor:
         """
         if endpoint is None:
             endpoint = self._endpoints.current() or await self._endpoints.refresh()
-        if operation.requires is not None:
-            self.check(operation, operation.requires, endpoint)
-        if requires is not None:
-            self.check(operation, requires, endpoint)
         if observing():
             with observed(
                 operation, endpoint.name, self._tenant_attribute, endpoint.runtime.clock
             ) as details:
-                return await self._run(operation, call, endpoint, resolve, details)
-        return await self._run(operation, call, endpoint, resolve, None)
+                return await self._run(operation, call, endpoint, requires, resolve, details)
+        return await self._run(operation, call, endpoint, requires, resolve, None)
 
     def check(self, operation: Operation, capability: Capability, endpoint: Endpoint) -> None:
         """Raise `unsupported` when the endpoint lacks the capability."""
@@ -168,9 +164,14 @@ class Executor:
         operation: Operation,
         call: Callable[[Any], Awaitable[T]],
         endpoint: Endpoint,
+        requires: Capability | None,
         resolve: Resolve | None,
         details: dict[str, Any] | None,
     ) -> T:
+        if operation.requires is not None:
+            self.check(operation, operation.requires, endpoint)
+        if requires is not None:
+            self.check(operation, requires, endpoint)
         runtime = endpoint.runtime
         deadline = runtime.clock.monotonic() + (self.timeout or endpoint.timeout)
         try:
@@ -207,17 +208,22 @@ class Executor:
                 result = await call(endpoint.backend)
         except Exception as caught:  # noqa: BLE001 - whatever leaves a backend is classified
             error = self.classified(caught, operation, endpoint)
-            if self.timeout is not None and isinstance(error, DeadlineExceededError):
-                # A deadline that the caller chose says nothing about the backend's health.
-                breaker.released()
-            else:
-                breaker.failed(error)
+            self.judge(caught, error, endpoint)
             raise error from (caught if error is not caught else caught.__cause__)
         except BaseException:
             breaker.released()
             raise
         breaker.succeeded()
         return result
+
+    def judge(self, caught: Exception, error: PlatformError, endpoint: Endpoint) -> None:
+        """Tell the breaker what a failed attempt says about the backend."""
+        ours = endpoint.runtime.is_async and type(caught) is TimeoutError
+        if ours and self.timeout is not None and self.timeout < endpoint.timeout:
+            # Less patience than was configured says nothing about the backend's health.
+            endpoint.breaker.released()
+        else:
+            endpoint.breaker.failed(error)
 
     def classified(
         self, caught: Exception, operation: Operation, endpoint: Endpoint
@@ -230,7 +236,11 @@ class Executor:
             # The runtime's; asked first, because to a backend it is one OSError of many.
             error = DeadlineExceededError("no answer before the deadline", retryable=True)
         else:
-            error = endpoint.translate(caught)
+            try:
+                error = endpoint.translate(caught)
+            except Exception:  # noqa: BLE001 - a defect of the backend must not hide the failure
+                logger.warning("translate of %s failed", endpoint.name)
+                error = None
             if error is None:
                 error = InternalError(f"the backend raised {type(caught).__name__}")
         return self.placed(error, operation, endpoint)
@@ -247,7 +257,7 @@ class Executor:
     async def stream(
         self,
         operation: Operation,
-        open_at: Callable[[Any, int, Any], Awaitable[R]],
+        open_at: OpenAt[R],
         *,
         size: Callable[[R], int],
         requires: Capability | None = None,
@@ -255,8 +265,8 @@ class Executor:
     ) -> Stream[R]:
         """Open a reply that outlives the call.
 
-        open_at: given the backend, how many bytes of the body are read already, and the first
-            reply (None at first), asks for the rest: the same version of it, or an error.
+        open_at: given the backend, where in the body to begin, where to end (None: at its end)
+            and the first reply (None at first), asks for that: the same version, or an error.
         size: given the first reply, how many bytes its body must have.
 
         The deadline covers the opening and each wait for more; not what the caller does between.
@@ -265,7 +275,7 @@ class Executor:
             endpoint = await self.endpoint()
         reply = await self.run(
             operation,
-            lambda backend: open_at(backend, 0, None),
+            lambda backend: open_at(backend, 0, None, None),
             requires=requires,
             endpoint=endpoint,
         )
@@ -331,7 +341,9 @@ class _Recovery(Generic[T]):
             self.in_doubt = True
 
     def _may_retry(self, error: PlatformError) -> bool:
-        if not error.retryable:
+        if not error.retryable or self.endpoint.breaker.open_until:
+            # While the breaker is open every call fails at once: waiting for it would pile up
+            # callers, and let all of them go in the same moment.
             return False
         if error.not_sent or not self.operation.is_write:
             return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .config import BackendConfig, Config, KindConfig
@@ -105,7 +105,9 @@ class Opener:
     async def open(self, kind: str, backend: str, tenant_id: str | None) -> Endpoint:
         """The endpoint of a backend, as configured for that tenant; opened on first use."""
         kind_config = self._config.kinds[kind]
-        own = kind_config.tenants.get(tenant_id, {}) if tenant_id is not None else {}
+        own: Mapping[str, BackendConfig] = {}
+        if tenant_id is not None:
+            own = kind_config.tenants.get(tenant_id, own)
         config = own.get(backend)
         key = (kind, backend, tenant_id if config is not None else None)
         session = self.session()

@@ -100,13 +100,13 @@ class _Core:
             )
         _CORES.add(self)
 
-    def service(self, kind: str, tenant: Tenant) -> Any:
+    def service(self, kind: Any, tenant: Any) -> Any:
         if not isinstance(tenant, Tenant):
             raise InvalidArgumentError(
                 f"a tenant is a cm_platform.Tenant, not {type(tenant).__name__}: "
                 "Tenant('<uuid or slug>')"
             )
-        settings = self.config.kinds.get(kind)
+        settings = self.config.kinds.get(kind) if isinstance(kind, str) else None
         if settings is None:
             self._refuse(kind)
         endpoints = TenantEndpoints(
@@ -126,8 +126,8 @@ class _Core:
         # Of two threads that come here at once, both get the first one's.
         return self.services.setdefault((kind, tenant), service)
 
-    def _refuse(self, kind: str) -> NoReturn:
-        if kind in KINDS:
+    def _refuse(self, kind: Any) -> NoReturn:
+        if isinstance(kind, str) and kind in KINDS:
             raise ConfigInvalidError(f"{kind} is not configured: add a [{kind}] table")
         raise InvalidArgumentError(
             f"there is no service called {kind!r}; there are: {', '.join(KINDS)}"
@@ -241,8 +241,11 @@ class Platform:
 
     def get_service(self, kind: Literal["storage"], tenant: Tenant) -> Storage:
         """The service of a tenant. No I/O; the same object each time, while it is remembered."""
-        found = self._services.get((kind, tenant)) or self._core.service(kind, tenant)
-        return cast("Storage", found)
+        try:
+            found = self._services.get((kind, tenant))
+        except TypeError:  # what cannot be hashed is refused below, by name
+            found = None
+        return cast("Storage", found or self._core.service(kind, tenant))
 
     def health(self) -> list[Health]:
         """Ping every configured backend."""
@@ -321,8 +324,11 @@ class AsyncPlatform:
 
     def get_service(self, kind: Literal["storage"], tenant: Tenant) -> AsyncStorage:
         """The service of a tenant. No I/O; the same object each time, while it is remembered."""
-        found = self._services.get((kind, tenant)) or self._core.service(kind, tenant)
-        return cast("AsyncStorage", found)
+        try:
+            found = self._services.get((kind, tenant))
+        except TypeError:  # what cannot be hashed is refused below, by name
+            found = None
+        return cast("AsyncStorage", found or self._core.service(kind, tenant))
 
     async def health(self) -> list[Health]:
         """Ping every configured backend."""

@@ -7,12 +7,11 @@ until that key is taken out of the configuration.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 
-from .errors import InvalidArgumentError
+from .errors import ConfigInvalidError, InvalidArgumentError
 
 
 class Signer:
@@ -24,6 +23,8 @@ class Signer:
     __slots__ = ("_current", "_keys")
 
     def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+        if current not in keys:
+            raise ConfigInvalidError(f"no signing key has the id {current!r}")
         self._keys = dict(keys)
         self._current = current
 
@@ -49,7 +50,7 @@ class Signer:
             payload, mac = _decode(payload64).decode(), _decode(mac64)
             expected = _mac(self._keys[key_id], [key_id, payload, *context])
             genuine = hmac.compare_digest(mac, expected)
-        except (ValueError, KeyError, AttributeError, binascii.Error):
+        except (ValueError, KeyError, AttributeError, TypeError):
             genuine = False
             payload = ""
         if not genuine:

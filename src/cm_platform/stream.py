@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from .errors import InternalError, UnavailableError
+from .errors import IntegrityError, InternalError, PlatformError, UnavailableError
 from .operation import Operation
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ logger = logging.getLogger("cm_platform.executor")
 # Above this size a body is collected piece by piece, so that a cut connection costs the rest
 # and not the whole.
 WHOLE_READ: Final = 8 * 1024 * 1024
+
+PARALLEL_READS: Final = 4
 
 
 class Reply(Protocol):
@@ -37,6 +41,10 @@ class Reply(Protocol):
 
 R = TypeVar("R", bound=Reply)
 
+OpenAt: TypeAlias = "Callable[[Any, int, int | None, Any], Awaitable[R]]"
+"""Given the backend, where in the body to begin, where to end (None: at its end), and the first
+reply (None at first), asks for that: of the same version, or an error."""
+
 
 class Stream(Generic[R]):
     """A reply under way: its bytes, resumed where the connection was cut."""
@@ -47,7 +55,7 @@ class Stream(Generic[R]):
         operation: Operation,
         endpoint: Endpoint,
         reply: R,
-        open_at: Callable[[Any, int, Any], Awaitable[R]],
+        open_at: OpenAt[R],
         size: int,
     ) -> None:
         self._executor = executor
@@ -75,7 +83,61 @@ class Stream(Generic[R]):
                 return await self._read_whole()
             finally:
                 await self.close()
-        return b"".join([chunk async for chunk in self.chunks()])
+        if self.size <= 2 * WHOLE_READ or self._started:
+            return b"".join([chunk async for chunk in self.chunks()])
+        return await self._read_from_both_ends()
+
+    async def _read_from_both_ends(self) -> bytes:
+        """The reply under way brings the beginning; further requests bring the end, part by
+        part, until they meet. One connection alone does not fill a fast line."""
+        unclaimed = deque(range(0, self.size, WHOLE_READ))
+        parts: dict[int, bytes] = {}
+        beginning: list[bytes] = []
+        claimed = 0
+
+        async def from_the_beginning() -> bytes:
+            nonlocal claimed
+            chunks = self.chunks()
+            while True:
+                while self._position < claimed:
+                    beginning.append(await anext(chunks))
+                try:
+                    claimed = min(unclaimed.popleft() + WHOLE_READ, self.size)
+                except IndexError:
+                    break
+            await cast("AsyncGenerator[bytes, None]", chunks).aclose()
+            return b""
+
+        async def from_the_end() -> bytes:
+            with suppress(IndexError):
+                while True:
+                    start = unclaimed.pop()
+                    parts[start] = await self._part(start, min(start + WHOLE_READ, self.size))
+            return b""
+
+        readers = [from_the_beginning(), *(from_the_end() for _ in range(PARALLEL_READS - 1))]
+        try:
+            await self._endpoint.runtime.gather(readers, limit=PARALLEL_READS)
+        finally:
+            await self.close()
+        # The last chunk of the beginning may reach into what somebody else has claimed.
+        surplus = self._position - claimed
+        if surplus > 0:
+            beginning[-1] = beginning[-1][: len(beginning[-1]) - surplus]
+        return b"".join([*beginning, *(parts[start] for start in sorted(parts))])
+
+    async def _part(self, start: int, end: int) -> bytes:
+        async def fetch(backend: Any) -> bytes:
+            reply = await self._open_at(backend, start, end, self._reply)
+            try:
+                body = await reply.read()
+            finally:
+                await reply.close()
+            if len(body) != end - start:
+                raise UnavailableError("the body ended too early", retryable=True)
+            return body
+
+        return await self._executor.run(self._operation, fetch, endpoint=self._endpoint)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body in pieces; closes the stream at its end. Can be used once."""
@@ -86,6 +148,7 @@ class Stream(Generic[R]):
                 try:
                     async for chunk in self._timed(self._current.chunks()):
                         self._position += len(chunk)
+                        self._check_length(self._position)
                         stalls = 0
                         yield chunk
                     if self._position < self.size:
@@ -100,7 +163,17 @@ class Stream(Generic[R]):
         """Let go of the connection; the rest of the body is not read."""
         if not self.closed:
             self.closed = True
-            await self._current.close()
+            await self._let_go(self._current)
+
+    async def _let_go(self, reply: R) -> None:
+        try:
+            await reply.close()
+        except Exception as error:  # noqa: BLE001 - a broken connection may refuse even this
+            logger.debug("a reply could not be closed: %s", type(error).__name__)
+
+    def _check_length(self, length: int) -> None:
+        if length > self.size:
+            raise IntegrityError("the body is longer than was announced")
 
     def _begin(self) -> None:
         if self._started or self.closed:
@@ -114,6 +187,7 @@ class Stream(Generic[R]):
             try:
                 async with runtime.timeout(self._patience):
                     body = await self._current.read()
+                self._check_length(len(body))
                 if len(body) == self.size:
                     return body
                 raise UnavailableError("the body ended too early", retryable=True)
@@ -139,10 +213,10 @@ class Stream(Generic[R]):
         """Open the rest; raises when that is of no use."""
         error = self._executor.classified(caught, self._operation, self._endpoint)
         policy = self._endpoint.policy
-        if not error.retryable or stalls >= policy.attempts:
+        if not error.retryable or stalls >= policy.attempts or self.closed:
             error.retryable = False
             raise error from (caught if error is not caught else None)
-        self._endpoint.breaker.failed(error)
+        self._executor.judge(caught, error, self._endpoint)
         logger.debug(
             "%s on %s: resumes at byte %d of %d",
             self._operation.span_name,
@@ -150,17 +224,25 @@ class Stream(Generic[R]):
             self._position,
             self.size,
         )
-        await self._current.close()
+        await self._let_go(self._current)
         position = self._position
-        self._current = await self._executor.run(
+        rest = await self._executor.run(
             self._operation,
-            lambda backend: self._open_at(backend, position, self._reply),
+            lambda backend: self._open_at(backend, position, None, self._reply),
             endpoint=self._endpoint,
         )
+        await self._go_on_with(rest, error)
+
+    async def _go_on_with(self, rest: R, error: PlatformError) -> None:
+        self._current = rest
+        if self.closed:
+            # Somebody else closed the stream while the rest was asked for.
+            await self._let_go(rest)
+            raise error
 
     @property
     def _patience(self) -> float:
         return self._executor.timeout or self._endpoint.timeout
 
 
-__all__ = ["WHOLE_READ", "Reply", "Stream"]
+__all__ = ["PARALLEL_READS", "WHOLE_READ", "OpenAt", "Reply", "Stream"]

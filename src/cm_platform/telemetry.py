@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -43,7 +43,7 @@ def observing() -> bool:
 @contextmanager
 def observed(
     operation: Operation, backend: str, tenant_id: str | None, clock: Any
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """A client span and a duration measurement around one operation.
 
     tenant_id: put on the span (never on the metric) when it is given.
@@ -101,21 +101,31 @@ def _duration() -> Histogram:
     )
 
 
+# Opened by a quote (escaped, in JSON within JSON), a value ends with that quote.
+_QUOTED: Final = r"(?:\\.|(?!(?P={0})).)*"
 _SECRETS: Final = re.compile(
-    r"(?ix)"
-    r"(?P<header>\b(?:authorization|x-amz-security-token|cookie|set-cookie)\b['\"]?\s*[:=]\s*"
-    r"(?:b?['\"])?)(?P<header_value>[^'\"\r\n]+)"
-    r"|(?P<query>[?&;](?:x-amz-signature|x-amz-credential|x-amz-security-token|signature|"
-    r"awsaccesskeyid|token|sig)=)(?P<query_value>[^&\s'\"<>]+)"
-    r"|(?P<word>\b(?:bearer|basic)\s+)(?P<word_value>[A-Za-z0-9._~+/=-]{8,})"
+    # A header: without quotes, all up to the end of the line. Also as a pair, in h11's way.
+    r"(?ix)(?:"
+    r"(?P<header>\b(?:authorization|cookie|x-amz-security-token|x-auth-(?:token|key)|x-api-key"
+    r"|cf-access-client-secret)(?:\\*['\"]\s*[:=,]|\s*[:=])\s*b?)"
+    rf"(?:(?P<hq>\\*['\"]){_QUOTED.format('hq')}|[^\r\n]+)"
+    # Anything that is called a secret: `name=value`, or a quoted value after a colon.
+    r"|(?P<name>(?:password|passwd|secret(?:_?access)?_?key|client_?secret|api_?(?:key|token)"
+    r"|token|signature|credential|sig|awsaccesskeyid))"
+    r"(?:(?P<eq>\\*['\"]?\s*=\s*b?)(?P<nq>\\*['\"])?|(?P<colon>\\*['\"]?\s*:\s*b?)(?P<cq>\\*['\"]))"
+    rf"(?(nq){_QUOTED.format('nq')}|(?(cq){_QUOTED.format('cq')}|[^&\s'\"<>,;]+))"
+    r"|(?P<url>\b[a-z][a-z0-9+.-]*://[^\s/@:'\"]*:)[^\s'\"<>]+(?=@)"
+    r"|(?P<word>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r")"
 )
 
 
 def redact(text: str) -> str:
-    """The text without what authorises: headers, signed query parameters, bearer tokens."""
+    """The text without what authorises: headers, signatures, tokens, passwords."""
 
     def mask(match: re.Match[str]) -> str:
-        return (match["header"] or match["query"] or match["word"]) + "[redacted]"
+        groups = ("header", "hq", "name", "eq", "nq", "colon", "cq", "url", "word")
+        return "".join(match[group] or "" for group in groups) + "[redacted]"
 
     return _SECRETS.sub(mask, text)
 
@@ -125,10 +135,19 @@ class RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always lets the record pass, rewritten where it had to be."""
-        text = record.getMessage()
-        clean = redact(text)
-        if clean != text:
-            record.msg, record.args = clean, None
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001 - a wrong call to a logger must not fail its caller
+            record.msg, record.args = "a log message could not be formatted", None
+        else:
+            clean = redact(text)
+            if clean != text:
+                record.msg, record.args = clean, None
+        if record.exc_info:
+            # An SDK's exception may quote the URL that it failed on.
+            trace = logging.Formatter().formatException(record.exc_info)
+            if redact(trace) != trace:
+                record.exc_info, record.exc_text = None, redact(trace)
         return True
 
 

@@ -22,10 +22,12 @@ DEFAULT_LAYOUT: Final = "{tenant}/{key}"
 def _identifier(value: object, what: str) -> str:
     # fullmatch: `$` would let a trailing newline through.
     if isinstance(value, str):
-        if _UUID.fullmatch(value):
-            return value.lower()
-        if _SLUG.fullmatch(value):
-            return value
+        # The match, and not the value: a subclass of str (an Enum's member) formats as something
+        # else than it compares.
+        if (uuid := _UUID.fullmatch(value)) is not None:
+            return uuid[0].lower()
+        if (slug := _SLUG.fullmatch(value)) is not None:
+            return slug[0]
     raise InvalidArgumentError(
         f"{what} must be a UUID or a slug of 1 to 63 characters [a-z0-9_-] that starts with a "
         "letter or digit"
