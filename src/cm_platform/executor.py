@@ -196,7 +196,7 @@ class Executor:
         """One try, its failure classified."""
         breaker = endpoint.breaker
         try:
-            breaker.check()
+            probe = breaker.check()
         except UnavailableError as refused:
             raise self.placed(refused, operation, endpoint) from None
         try:
@@ -208,20 +208,24 @@ class Executor:
                 result = await call(endpoint.backend)
         except Exception as caught:  # noqa: BLE001 - whatever leaves a backend is classified
             error = self.classified(caught, operation, endpoint)
-            self.judge(caught, error, endpoint)
+            self.judge(caught, error, endpoint, probe=probe)
             raise error from (caught if error is not caught else caught.__cause__)
         except BaseException:
-            breaker.released()
+            if probe:
+                breaker.released()
             raise
         breaker.succeeded()
         return result
 
-    def judge(self, caught: Exception, error: PlatformError, endpoint: Endpoint) -> None:
+    def judge(
+        self, caught: Exception, error: PlatformError, endpoint: Endpoint, *, probe: bool = False
+    ) -> None:
         """Tell the breaker what a failed attempt says about the backend."""
         ours = endpoint.runtime.is_async and type(caught) is TimeoutError
         if ours and self.timeout is not None and self.timeout < endpoint.timeout:
             # Less patience than was configured says nothing about the backend's health.
-            endpoint.breaker.released()
+            if probe:
+                endpoint.breaker.released()
         else:
             endpoint.breaker.failed(error)
 

@@ -6,6 +6,7 @@ child lets go of them without closing them: the sockets belong to its parent too
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .config import BackendConfig, Config, KindConfig
-from .errors import InternalError, PlatformError, UnavailableError
+from .errors import DeadlineExceededError, InternalError, PlatformError, UnavailableError
 from .executor import Endpoint
 from .registry import Registry, missing_sdk
 from .resilience import CircuitBreaker, RetryPolicy
@@ -22,6 +23,8 @@ from .runtime import AsyncRuntime, BlockingRuntime, Clock, Runtime
 
 if TYPE_CHECKING:
     import asyncio
+
+logger = logging.getLogger("cm_platform.platform")
 
 Key = tuple[str, str, str | None]
 """Kind, backend, and the tenant if its configuration is its own."""
@@ -102,6 +105,10 @@ class Opener:
                     endpoint.closed = True
                 del self._sessions[key]
 
+    def timeout(self, kind: str) -> float:
+        """Seconds for a whole operation of a kind."""
+        return self._config.kinds[kind].timeout
+
     async def open(self, kind: str, backend: str, tenant_id: str | None) -> Endpoint:
         """The endpoint of a backend, as configured for that tenant; opened on first use."""
         kind_config = self._config.kinds[kind]
@@ -163,7 +170,12 @@ class Opener:
         """Close the session of the running loop; those of other loops cannot be reached."""
         session = self._sessions.get(id(_running_loop() if self._is_async else None))
         self.closed = True
-        self._forget_all()
+        for other in self._forget_all():
+            if other is not session and other.endpoints:
+                logger.warning(
+                    "clients of another event loop were left open: close a platform on the loop "
+                    "that used it"
+                )
         if session is not None:
             await session.close()
 
@@ -230,7 +242,16 @@ class TenantEndpoints:
         runtime = self._opener.session().runtime
         route = self._table.cached(self._tenant_id)
         if route is None:
-            route = await runtime.call(self._table.refresh, self._tenant_id)
+            try:
+                async with runtime.timeout(self._opener.timeout(self._kind)):
+                    route = await runtime.call(self._table.refresh, self._tenant_id)
+            except TimeoutError as error:
+                raise DeadlineExceededError(
+                    "the flag service did not say in time where this tenant is",
+                    service=self._kind,
+                    retryable=True,
+                    not_sent=True,
+                ) from error
         if route.backend is None:
             raise UnavailableError(f"the route {route} cannot be executed", not_sent=True)
         endpoint = await self._opener.open(self._kind, route.backend, self._tenant_id)

@@ -25,7 +25,6 @@ class Operation:
     requires: the capability without which the call is `unsupported`.
     idempotent: made twice, it leaves what made once leaves. Only then is a request that may
         have been executed sent again.
-    resolves: an outcome in doubt can be found out (the call brings a `resolve`).
     """
 
     service: str
@@ -33,7 +32,6 @@ class Operation:
     access: Literal["read", "write"]
     requires: Capability | None = None
     idempotent: bool = True
-    resolves: bool = False
     span_name: str = field(init=False)
 
     def __post_init__(self) -> None:

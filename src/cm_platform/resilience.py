@@ -169,10 +169,10 @@ class CircuitBreaker:
         self.open_until = 0.0
         """On the clock; 0.0 while calls pass."""
 
-    def check(self) -> None:
-        """Raise `unavailable` while open. Lets one probe through when the time is up."""
+    def check(self) -> bool:
+        """Raise `unavailable` while open. When the time is up one call passes, as a probe: True."""
         if not self.open_until:
-            return
+            return False
         with self._guard:
             wait = self.open_until - self._clock.monotonic()
             if self.open_until and (wait > 0 or self._probing):
@@ -183,6 +183,7 @@ class CircuitBreaker:
                     not_sent=True,
                 )
             self._probing = bool(self.open_until)
+            return self._probing
 
     def succeeded(self) -> None:
         """The backend answered."""
@@ -204,10 +205,9 @@ class CircuitBreaker:
                 self.open_until = self._clock.monotonic() + self._open_for
 
     def released(self) -> None:
-        """An attempt ended without an outcome (it was cancelled): a probe may be made again."""
-        if self._probing:
-            with self._guard:
-                self._probing = False
+        """The probe ended without an outcome (it was cancelled): another may be made."""
+        with self._guard:
+            self._probing = False
 
 
 __all__ = ["CircuitBreaker", "RetryBudget", "RetryPolicy", "retrying"]

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from .errors import IntegrityError, InternalError, PlatformError, UnavailableError
+from .errors import IntegrityError, InvalidArgumentError, PlatformError, UnavailableError
 from .operation import Operation
 
 if TYPE_CHECKING:
@@ -115,9 +115,17 @@ class Stream(Generic[R]):
                     parts[start] = await self._part(start, min(start + WHOLE_READ, self.size))
             return b""
 
-        readers = [from_the_beginning(), *(from_the_end() for _ in range(PARALLEL_READS - 1))]
+        async def whole_or_nothing(read: Callable[[], Awaitable[bytes]]) -> bytes:
+            try:
+                return await read()
+            except BaseException:
+                # Nobody can interrupt the others' threads, but they need not begin another part.
+                unclaimed.clear()
+                raise
+
+        ways = [from_the_beginning, *([from_the_end] * (PARALLEL_READS - 1))]
         try:
-            await self._endpoint.runtime.gather(readers, limit=PARALLEL_READS)
+            await self._endpoint.runtime.gather(map(whole_or_nothing, ways), limit=PARALLEL_READS)
         finally:
             await self.close()
         # The last chunk of the beginning may reach into what somebody else has claimed.
@@ -133,7 +141,9 @@ class Stream(Generic[R]):
                 body = await reply.read()
             finally:
                 await reply.close()
-            if len(body) != end - start:
+            if len(body) > end - start:
+                raise IntegrityError("the body is longer than was announced")
+            if len(body) < end - start:
                 raise UnavailableError("the body ended too early", retryable=True)
             return body
 
@@ -177,7 +187,7 @@ class Stream(Generic[R]):
 
     def _begin(self) -> None:
         if self._started or self.closed:
-            raise InternalError("a body can be read once; get the object again")
+            raise InvalidArgumentError("a body can be read once; ask for it again")
         self._started = True
 
     async def _read_whole(self) -> bytes:
@@ -213,7 +223,12 @@ class Stream(Generic[R]):
         """Open the rest; raises when that is of no use."""
         error = self._executor.classified(caught, self._operation, self._endpoint)
         policy = self._endpoint.policy
-        if not error.retryable or stalls >= policy.attempts or self.closed:
+        if (
+            not error.retryable
+            or stalls >= policy.attempts
+            or self.closed
+            or not self._endpoint.budget.withdraw()
+        ):
             error.retryable = False
             raise error from (caught if error is not caught else None)
         self._executor.judge(caught, error, self._endpoint)

@@ -23,7 +23,7 @@ from cm_platform.runtime import (
 T = TypeVar("T")
 
 READ = Operation("storage", "get", "read")
-WRITE = Operation("storage", "put", "write", resolves=True)
+WRITE = Operation("storage", "put", "write")
 ONCE = Operation("storage", "append", "write", idempotent=False)
 
 

@@ -12,7 +12,7 @@ import pytest
 from cm_platform.errors import (
     DeadlineExceededError,
     IntegrityError,
-    InternalError,
+    InvalidArgumentError,
     PermissionDeniedError,
     PlatformError,
     PreconditionFailedError,
@@ -441,7 +441,7 @@ def test_a_body_can_be_read_once(face: Face, before: str, again: str) -> None:
         await use(stream, before)
         await use(stream, again)
 
-    with pytest.raises(InternalError, match="can be read once; get the object again"):
+    with pytest.raises(InvalidArgumentError, match="can be read once; ask for it again"):
         face.run(run())
     assert len(reading.stored.opened) == 1
 

@@ -24,7 +24,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from cm_platform import telemetry
 from cm_platform.errors import NotFoundError, UnsupportedError
 from cm_platform.executor import Executor
-from cm_platform.telemetry import RedactingFilter, observing, redact
+from cm_platform.redaction import RedactingFilter, redact
+from cm_platform.telemetry import observing
 
 from .doubles import READ, WRITE, Caller, Face, ForbiddenError, LostError
 

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 import cm_platform
 from cm_platform.errors import InternalError, InvalidArgumentError, PlatformError
-from cm_platform.telemetry import RedactingFilter, redact
+from cm_platform.redaction import RedactingFilter, redact
 
 from . import config, conformance, demo, doctor, services, storage
 from .exits import ExitCode, exit_code, explained

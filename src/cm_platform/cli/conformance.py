@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 import typer
 
 from cm_platform.errors import ConfigInvalidError, InternalError, InvalidArgumentError
+from cm_platform.redaction import redact
 from cm_platform.routing import did_you_mean
-from cm_platform.telemetry import redact
 
 from .exits import ExitCode
 from .invocation import Invocation, invocation_of

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cm_platform.errors import PlatformError
-from cm_platform.telemetry import redact
+from cm_platform.redaction import redact
 
 # Into a file or a pipe a line is a line, however long.
 _UNLIMITED: Final = 10_000

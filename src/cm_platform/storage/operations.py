@@ -20,9 +20,9 @@ PRESIGN: Final = _read("presign", requires=StorageCapability.PRESIGN)
 
 # Made twice, a put leaves what it leaves made once; a conditional one refuses the second time,
 # and then the revision in the metadata tells whose object it is.
-PUT: Final = _write("put", resolves=True)
-COPY: Final = _write("copy", resolves=True)
-COMPLETE_MULTIPART: Final = _write("complete_multipart", resolves=True)
+PUT: Final = _write("put")
+COPY: Final = _write("copy")
+COMPLETE_MULTIPART: Final = _write("complete_multipart")
 DELETE: Final = _write("delete")
 DELETE_MANY: Final = _write("delete_many")
 # Made twice, the second may remove what somebody wrote after the first.

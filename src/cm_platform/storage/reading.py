@@ -74,6 +74,7 @@ class AsyncStoredObject:
                 async for chunk in self.chunks():
                     await self._runtime.call(file.write, chunk)
             finally:
+                await self.close()
                 await self._runtime.call(file.close)
             await self._runtime.call(partial.replace, target)
         except BaseException:

@@ -7,8 +7,9 @@ answers with theirs. Turning DEBUG on for the root logger is enough to write the
 from __future__ import annotations
 
 import logging
-import re
 from typing import Final
+
+from cm_platform.redaction import RedactingFilter
 
 # These log whole requests, signatures in the making, and whole answers.
 _SILENCED: Final = (
@@ -33,16 +34,6 @@ _REDACTED: Final = (
     "s3transfer",
     "urllib3.connectionpool",
 )
-# A name that says what follows, in a header, a URL's query, a dictionary or XML.
-_SECRET: Final = re.compile(
-    r"""(?ix)
-    (authorization | security-token | session_?token | signature(?:provided)?
-       | credential
-       | secret_?(?:access_?)?key | access_?key_?id )
-    ( ['"]? \s* [=:>] \s* (?:b?['"])? )
-    (?: AWS4-HMAC-SHA256[^'"\n]* | [^\s'"&,;<>)}]+ )
-    """
-)
 
 
 def redact_botocore() -> None:
@@ -59,19 +50,7 @@ class _Silence(logging.Filter):
         return record.levelno > logging.DEBUG
 
 
-class _Redact(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        try:
-            message = record.getMessage()
-        except (TypeError, ValueError, KeyError):
-            return True  # whoever handles the record reports that it cannot be formatted
-        clean = _SECRET.sub(r"\1\2(redacted)", message)
-        if clean != message:
-            record.msg, record.args = clean, None
-        return True
-
-
 _SILENCE: Final = _Silence()
-_REDACT: Final = _Redact()
+_REDACT: Final = RedactingFilter()
 
 __all__ = ["redact_botocore"]
