@@ -8,7 +8,7 @@ path only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from .errors import (
@@ -92,19 +92,19 @@ class Endpoints(Protocol):
 class Executor:
     """Runs the operations of one service of one tenant."""
 
-    __slots__ = ("_endpoints", "_tenant_attribute", "service", "timeout")
+    __slots__ = ("_endpoints", "_labels", "service", "timeout")
 
     def __init__(
         self,
         service: str,
         endpoints: Endpoints,
         *,
-        tenant_attribute: str | None = None,
+        labels: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> None:
         self.service = service
         self._endpoints = endpoints
-        self._tenant_attribute = tenant_attribute
+        self._labels = labels
         self.timeout = timeout
         """Seconds for a whole operation, retries included; None: the endpoint's."""
 
@@ -113,7 +113,7 @@ class Executor:
         return Executor(
             self.service,
             self._endpoints,
-            tenant_attribute=self._tenant_attribute,
+            labels=self._labels,
             timeout=seconds,
         )
 
@@ -145,7 +145,7 @@ class Executor:
             endpoint = self._endpoints.current() or await self._endpoints.refresh()
         if observing():
             with observed(
-                operation, endpoint.name, self._tenant_attribute, endpoint.runtime.clock
+                operation, endpoint.name, self._labels, endpoint.runtime.clock
             ) as details:
                 return await self._run(operation, call, endpoint, requires, resolve, details)
         return await self._run(operation, call, endpoint, requires, resolve, None)

@@ -115,7 +115,7 @@ class _Core:
         executor = Executor(
             kind,
             endpoints,
-            tenant_attribute=tenant.id if self.config.telemetry.tenant_attribute else None,
+            labels=_labels(tenant) if self.config.telemetry.tenant_attribute else None,
         )
         service = _SERVICES[kind](
             executor, Scope(tenant, self.layouts[kind]), self.signer, self.is_async
@@ -388,6 +388,15 @@ def _storage(executor: Executor, scope: Scope, signer: Signer, is_async: bool) -
 _SERVICES: Final[Mapping[str, Callable[[Executor, Scope, Signer, bool], Any]]] = {
     "storage": _storage,
 }
+
+
+def _labels(tenant: Tenant) -> dict[str, str]:
+    labels = {"cm_platform.tenant.id": tenant.id}
+    if tenant.site_id is not None:
+        labels["cm_platform.site.id"] = tenant.site_id
+    if tenant.user_id is not None:
+        labels["user.id"] = tenant.user_id
+    return labels
 
 
 def _signer(config: Config) -> Signer:

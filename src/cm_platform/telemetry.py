@@ -1,4 +1,4 @@
-"""Spans and metrics through the OpenTelemetry API, and logs that keep secrets.
+"""Spans and metrics through the OpenTelemetry API.
 
 Only the API is used: an application that installs no SDK pays one comparison per call. The
 tenant is no attribute unless the configuration asks for it: ids are personal data to many, and
@@ -8,7 +8,7 @@ a label with a million values ruins a metrics store.
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -40,11 +40,11 @@ def observing() -> bool:
 
 @contextmanager
 def observed(
-    operation: Operation, backend: str, tenant_id: str | None, clock: Any
+    operation: Operation, backend: str, labels: Mapping[str, str] | None, clock: Any
 ) -> Generator[dict[str, Any], None, None]:
     """A client span and a duration measurement around one operation.
 
-    tenant_id: put on the span (never on the metric) when it is given.
+    labels: of the tenant; put on the span, never on the metric.
     Yields a dictionary for what is only known later: "attempts", and whatever else is a
     scalar becomes a span attribute of the name `cm_platform.<name>`.
     """
@@ -65,8 +65,8 @@ def observed(
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
-        if tenant_id is not None:
-            span.set_attribute("cm_platform.tenant.id", tenant_id)
+        if labels:
+            span.set_attributes(labels)
         try:
             yield details
         except BaseException as error:

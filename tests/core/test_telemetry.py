@@ -189,7 +189,7 @@ def test_the_tenant_is_on_the_span_when_it_is_configured_and_never_on_the_metric
     face: Face, seen: Seen
 ) -> None:
     caller = Caller(face, "answer")
-    caller.executor = Executor("storage", caller.route, tenant_attribute="acme")
+    caller.executor = Executor("storage", caller.route, labels={"cm_platform.tenant.id": "acme"})
     caller.run()
     caller.executor = caller.executor.with_timeout(3.0)
     caller.run()

@@ -111,7 +111,7 @@ class SigningConfig(Settings):
 
 
 class TelemetryConfig(Settings):
-    """tenant_attribute: put the tenant's id on spans."""
+    """tenant_attribute: put the ids of tenant, site and user on spans."""
 
     tenant_attribute: bool = False
 
