@@ -11,10 +11,12 @@ from types import TracebackType
 from typing import Final, Self
 
 from cm_platform.errors import IntegrityError, InvalidArgumentError
+from cm_platform.executor import Endpoint, Executor
 from cm_platform.runtime import Runtime
 from cm_platform.stream import Stream
 
-from .backend import ObjectInfo, ObjectReply
+from . import operations
+from .backend import ObjectInfo, ObjectReply, StorageBackend
 from .writing import Progress
 
 _MOST: Final = 2**62
@@ -101,6 +103,38 @@ class AsyncStoredObject:
         await self.close()
 
 
+async def open_object(
+    executor: Executor,
+    endpoint: Endpoint,
+    key: str,
+    span: tuple[int, int | None],
+    if_match: str | None,
+) -> Stream[ObjectReply]:
+    """Open an object, or bytes [start, end) of it, so that what is cut can be resumed."""
+    first, last = span
+
+    async def open_at(
+        backend: StorageBackend, position: int, until: int | None, opened: ObjectReply | None
+    ) -> ObjectReply:
+        if opened is None:
+            return await backend.get(key, start=first, end=last, if_match=if_match)
+        begin = first if first >= 0 else max(0, opened.info.size + first)
+        return await backend.get(
+            key,
+            start=begin + position,
+            end=last if until is None else begin + until,
+            if_match=opened.info.etag,
+        )
+
+    def size(reply: ObjectReply) -> int:
+        whole = reply.info.size
+        if first < 0:
+            return min(-first, whole)
+        return (whole if last is None else min(last, whole)) - first
+
+    return await executor.stream(operations.GET, open_at, size=size, endpoint=endpoint)
+
+
 async def digest_of(stored: AsyncStoredObject, expected: str | None = None) -> ObjectInfo:
     """Read an object to its end; its description with the digest that its bytes have.
 
@@ -139,7 +173,14 @@ def coalesce(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int
     """The spans [start, end) to fetch so that each range (start, length) lies in one.
 
     gap: bytes between two ranges that are cheaper to fetch than to skip.
+    Raises `invalid_argument` for what is no range.
     """
+    for start, length in ranges:
+        check_range(start, length)
+        if start < 0:
+            raise InvalidArgumentError("get_ranges takes starts from 0")
+    if gap < 0:
+        raise InvalidArgumentError("gap must be 0 bytes or more")
     spans: list[tuple[int, int]] = []
     for start, length in sorted(ranges):
         end = start + length
@@ -150,4 +191,24 @@ def coalesce(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int
     return spans
 
 
-__all__ = ["AsyncStoredObject", "check_range", "coalesce", "digest_of"]
+def cut(
+    spans: Sequence[tuple[int, int]], bodies: Sequence[bytes], start: int, length: int
+) -> bytes:
+    """The part that was asked for, out of the spans that were fetched."""
+    for (begin, end), body in zip(spans, bodies, strict=True):
+        if begin <= start and start + length <= end:
+            piece = body[start - begin : start - begin + length]
+            if not piece:
+                break
+            return piece
+    raise InvalidArgumentError("a range starts at or beyond the object's end")
+
+
+__all__ = [
+    "AsyncStoredObject",
+    "check_range",
+    "coalesce",
+    "cut",
+    "digest_of",
+    "open_object",
+]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from cm_platform.errors import IntegrityError, InvalidArgumentError, NotFoundError, PlatformError
+from cm_platform.errors import InvalidArgumentError, NotFoundError, PlatformError
 from cm_platform.executor import Executor
 from cm_platform.tenant import Tenant
 
@@ -19,7 +19,6 @@ from .backend import (
     BackendPage,
     ListedObject,
     ObjectInfo,
-    ObjectReply,
     Presigned,
     StorageBackend,
     StorageCapability,
@@ -31,7 +30,15 @@ from .keys import (
     check_header,
     encode_metadata,
 )
-from .reading import AsyncStoredObject, check_range, coalesce, digest_of
+from .reading import (
+    AsyncStoredObject,
+    check_range,
+    coalesce,
+    cut,
+    digest_of,
+    open_object,
+)
+from .removing import remove_many
 from .revision import Condition, check_etag
 from .view import Page, PresignedUrl, View
 from .writing import (
@@ -105,29 +112,11 @@ class AsyncStorage:
 
         Raises `not_found`; `invalid_argument` for a start at or beyond the end.
         """
-        first, end = check_range(start, length)
+        span = check_range(start, length)
         check_etag(if_match)
         endpoint = await self._executor.endpoint()
-        physical = self._view.key(key, endpoint)
-
-        async def open_at(
-            backend: StorageBackend, position: int, until: int | None, opened: ObjectReply | None
-        ) -> ObjectReply:
-            if opened is None:
-                return await backend.get(physical, start=first, end=end, if_match=if_match)
-            begin = first if first >= 0 else max(0, opened.info.size + first)
-            return await backend.get(
-                physical,
-                start=begin + position,
-                end=end if until is None else begin + until,
-                if_match=opened.info.etag,
-            )
-
-        stream = await self._executor.stream(
-            operations.GET,
-            open_at,
-            size=lambda reply: _span(reply.info.size, first, end),
-            endpoint=endpoint,
+        stream = await open_object(
+            self._executor, endpoint, self._view.key(key, endpoint), span, if_match
         )
         try:
             info = self._view.info(stream.reply.info)
@@ -155,16 +144,11 @@ class AsyncStorage:
         Raises `precondition_failed` when the object is replaced meanwhile; otherwise as
         `get_range`.
         """
-        for start, length in ranges:
-            if start < 0:
-                raise InvalidArgumentError("get_ranges takes starts from 0")
-            check_range(start, length)
-        if gap < 0:
-            raise InvalidArgumentError("gap must be 0 bytes or more")
         spans = coalesce(ranges, gap)
         if not spans:
             return []
-        opened = await self.get(key, start=spans[0][0], length=spans[0][1] - spans[0][0])
+        (begin, end), *others = spans
+        opened = await self.get(key, start=begin, length=end - begin)
         etag = opened.info.etag
         bodies = [await opened.read()]
 
@@ -173,9 +157,9 @@ class AsyncStorage:
             return await part.read()
 
         runtime = (await self._executor.endpoint()).runtime
-        rest: Iterable[Coroutine[Any, Any, bytes]] = (fetch(a, b) for a, b in spans[1:])
+        rest: Iterable[Coroutine[Any, Any, bytes]] = (fetch(*span) for span in others)
         bodies += await runtime.gather(rest, limit=CONCURRENCY)
-        return [_cut(spans, bodies, start, length) for start, length in ranges]
+        return [cut(spans, bodies, start, length) for start, length in ranges]
 
     async def head(self, key: str) -> ObjectInfo:
         """Describe an object. Raises `not_found`."""
@@ -322,32 +306,9 @@ class AsyncStorage:
         if isinstance(keys, str):
             raise InvalidArgumentError("delete_many takes several keys, not one text")
         endpoint = await self._executor.endpoint()
-        limits: StorageLimits = endpoint.backend.limits
         wanted = {self._view.key(key, endpoint): key for key in keys}
-        physical = list(wanted)
-        outcomes: dict[str, PlatformError | None] = dict.fromkeys(wanted.values())
-
-        async def remove(batch: Sequence[str]) -> None:
-            failures: Mapping[str, PlatformError]
-            try:
-                failures = await self._executor.run(
-                    operations.DELETE_MANY,
-                    lambda backend: backend.delete_many(batch),
-                    endpoint=endpoint,
-                )
-            except PlatformError as error:
-                failures = dict.fromkeys(batch, error)
-            if not failures.keys() <= wanted.keys():
-                raise IntegrityError("the store answered with keys that it was not asked for")
-            for key, failure in failures.items():
-                outcomes[wanted[key]] = self._executor.placed(
-                    failure, operations.DELETE_MANY, endpoint
-                )
-
-        step = limits.max_delete_batch
-        batches = (remove(physical[i : i + step]) for i in range(0, len(physical), step))
-        await endpoint.runtime.gather(batches, limit=CONCURRENCY)
-        return outcomes
+        failures = await remove_many(self._executor, endpoint, list(wanted))
+        return {key: failures.get(physical) for physical, key in wanted.items()}
 
     # Listing ------------------------------------------------------------------------------
 
@@ -457,24 +418,6 @@ class AsyncStorage:
 
 async def _ping(backend: StorageBackend) -> None:
     await backend.ping()
-
-
-def _span(size: int, start: int, end: int | None) -> int:
-    if start < 0:
-        return min(-start, size)
-    return (size if end is None else min(end, size)) - start
-
-
-def _cut(
-    spans: Sequence[tuple[int, int]], bodies: Sequence[bytes], start: int, length: int
-) -> bytes:
-    for (begin, end), body in zip(spans, bodies, strict=True):
-        if begin <= start and start + length <= end:
-            piece = body[start - begin : start - begin + length]
-            if not piece:
-                break
-            return piece
-    raise InvalidArgumentError("a range starts at or beyond the object's end")
 
 
 __all__ = ["AsyncStorage"]

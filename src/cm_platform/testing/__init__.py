@@ -1,0 +1,40 @@
+"""For tests of backends, and of applications: conformance suites, `override`, and servers.
+
+    from cm_platform.testing import StorageConformance, StorageIsolation, override
+
+Needs the extra `testing`. Names are loaded on first use: importing this package imports neither
+pytest nor Hypothesis.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .isolation import StorageIsolation
+    from .overriding import override
+    from .storage import StorageConformance
+
+_HOMES = {
+    "StorageConformance": "storage",
+    "StorageIsolation": "isolation",
+    "override": "overriding",
+}
+_SUITES = ("storage", "isolation")
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = f"{__name__}.{_HOMES[name]}"
+    if _HOMES[name] in _SUITES and home not in sys.modules:
+        import pytest
+
+        # Failing assertions of the suites then show their values, as a test's own do.
+        pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
+    return getattr(import_module(home), name)
+
+
+__all__ = ["StorageConformance", "StorageIsolation", "override"]
