@@ -23,3 +23,4 @@ def storage_backend() -> Iterator[Mapping[str, Any]]:
 
 class TestS3(StorageConformance):
     disposable = True
+    examples = 20

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cm_platform.testing import StorageConformance
 from cm_platform.testing.servers import SwiftServer
 from cm_platform.testing.storage import (
     CopyingConformance,
@@ -31,3 +32,13 @@ def storage_backend() -> Iterator[Mapping[str, Any]]:
 
 class TestSwift(CopyingConformance, KeysConformance, ListingConformance, PresigningConformance):
     disposable = True
+    examples = 10
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(300)
+class TestSwiftWhole(StorageConformance):
+    disposable = True
+    examples = 20
+    # Swift removes one object after the other, slower than a client waits for a thousand.
+    many_keys = 100

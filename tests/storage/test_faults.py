@@ -10,6 +10,8 @@ import pytest
 from cm_platform import (
     AlreadyExistsError,
     AmbiguousError,
+    IntegrityError,
+    InvalidArgumentError,
     PreconditionFailedError,
     Storage,
     Tenant,
@@ -265,3 +267,15 @@ def test_a_read_that_is_never_answered_ends_at_its_deadline(
     with pytest.raises((DeadlineExceededError, UnavailableError)):
         storage.with_timeout(2.5).get("k")
     stalled.release()
+
+
+def test_a_server_that_ignores_a_range_is_found_out(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    head = {"etag": '"e"', "last-modified": "Mon, 23 Nov 2026 00:00:00 GMT"}
+    proxy.respond(200, head, b"", method="GET", times=2)
+    with pytest.raises(InvalidArgumentError):
+        storage.get_range("k", -3)
+    proxy.respond(200, head, b"the whole object", method="GET", times=2)
+    with pytest.raises(IntegrityError):
+        storage.get_range("k", 2, 3)

@@ -77,7 +77,7 @@ def model(keys: set[str], prefix: str, *, delimited: bool) -> list[str]:
     return sorted(matching, key=lambda name: name.encode())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     keys=st.sets(legal_keys, max_size=12),
     cut=st.integers(0, 300),

@@ -81,10 +81,10 @@ def growth(face: str, size: int, settings: dict[str, object]) -> int:
     return int(run.stdout)
 
 
-SAMPLE = 256 * MIB
+SAMPLE = 128 * MIB
 WHOLE = 2048 * MIB
 SIZES = [
-    pytest.param(SAMPLE, id="256MiB"),
+    pytest.param(SAMPLE, id="128MiB"),
     pytest.param(WHOLE, id="2GiB", marks=[pytest.mark.prove, pytest.mark.timeout(900)]),
 ]
 

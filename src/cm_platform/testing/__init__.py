@@ -33,7 +33,8 @@ def __getattr__(name: str) -> object:
         import pytest
 
         # Failing assertions of the suites then show their values, as a test's own do.
-        pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
+        suites = (f"{__name__}.{suite}" for suite in _SUITES)
+        pytest.register_assert_rewrite(*(suite for suite in suites if suite not in sys.modules))
     return getattr(import_module(home), name)
 
 

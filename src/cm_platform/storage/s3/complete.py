@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from cm_platform.errors import UnavailableError
+from cm_platform.errors import IntegrityError, InvalidArgumentError, UnavailableError
 from cm_platform.runtime import Runtime
 from cm_platform.storage.backend import NO_METADATA, ObjectInfo
 
@@ -102,7 +102,13 @@ class CompletePath:
         except BaseException:
             opening.abandon()
             raise
-        return CompleteReply(_info(key, answer), answer, self._runtime)
+        reply = CompleteReply(_info(key, answer), answer, self._runtime)
+        if "Range" in parameters and "ContentRange" not in answer:
+            await reply.close()
+            if reply.info.size == 0:
+                raise InvalidArgumentError("an empty object has no range of bytes")
+            raise IntegrityError("the store answered with the whole object instead of a range")
+        return reply
 
     async def sign(self, operation: str, parameters: Mapping[str, Any], expires_in: int) -> str:
         """The URL of a request for somebody else to make."""

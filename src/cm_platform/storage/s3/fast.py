@@ -50,7 +50,12 @@ _HEADERS: Final = frozenset(
     }
 )
 
-_UNREADABLE: Final = re.compile(r"Generic S3 error: .* contained non UTF-8 characters\n\nDebug")
+# Headers that are not ASCII; and the whole object where a range was asked for, which is how some
+# servers answer for the end of an empty object.
+_UNREADABLE: Final = re.compile(
+    r"Generic S3 error: (?:.* contained non UTF-8 characters"
+    r"|Received non-partial response when range requested)\n\nDebug"
+)
 
 _used_in: int | None = None  # the process that started obstore's threads
 
@@ -65,8 +70,8 @@ def why_unusable() -> str | None:
     return None
 
 
-def has_unreadable_headers(error: Exception) -> bool:
-    """Whether obstore got an answer whose headers are not ASCII, which it cannot hand on."""
+def is_unreadable(error: Exception) -> bool:
+    """Whether obstore got an answer that it cannot hand on, and boto3 can."""
     return _UNREADABLE.match(str(error)) is not None
 
 
@@ -281,4 +286,4 @@ def _info(key: str, result: GetResult) -> ObjectInfo:
 
 _UNTOLD: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-__all__ = ["MAX_BODY", "FastPath", "FastReply", "has_unreadable_headers", "why_unusable"]
+__all__ = ["MAX_BODY", "FastPath", "FastReply", "is_unreadable", "why_unusable"]

@@ -33,7 +33,7 @@ from .batch import Batch
 from .complete import CompletePath
 from .connection import Connection
 from .errors import Fault, error_of, unmet
-from .fast import MAX_BODY, FastPath, has_unreadable_headers
+from .fast import MAX_BODY, FastPath, is_unreadable
 from .faults import fault_of
 from .listing import Listing
 from .parameters import (
@@ -85,7 +85,7 @@ class S3Storage:
             try:
                 return await fast.head(key)
             except Exception as error:
-                if not has_unreadable_headers(error):
+                if not is_unreadable(error):
                     raise
         return await self._complete.head(key)
 
@@ -100,7 +100,7 @@ class S3Storage:
             try:
                 return await fast.get(key, start=start, end=end, if_match=condition)
             except Exception as error:
-                if not has_unreadable_headers(error):
+                if not is_unreadable(error):
                     raise
         return await self._complete.get(key, start=start, end=end, if_match=condition)
 
