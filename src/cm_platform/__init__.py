@@ -37,10 +37,17 @@ from .errors import (
 from .tenant import Tenant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .config import Config
-    from .platform import AsyncPlatform, Health, Platform
-    from .storage.service import AsyncStorage
-    from .storage.sync import Storage
+    from .platform import AsyncPlatform as AsyncPlatform
+    from .platform import Health as Health
+    from .platform import Platform as Platform
+    from .routing import Ledger, RouteEvent
+    from .storage.reading import AsyncStoredObject as AsyncStoredObject
+    from .storage.service import AsyncStorage as AsyncStorage
+    from .storage.sync import Storage as Storage
+    from .storage.sync import StoredObject as StoredObject
 
 __version__ = "0.1.0"
 
@@ -53,25 +60,40 @@ def configure(
     source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None,
     *,
     embedded: bool = False,
+    ledger: Ledger | None = None,
+    on_route_event: Callable[[RouteEvent], None] | None = None,
 ) -> None:
     """Set what `get_service` and `get_async_service` use in this process.
 
     source: a TOML file, a mapping, or a loaded `Config`; None reads the file that
         CM_PLATFORM_CONFIG names.
     embedded: the embedded backends under ./.cm_platform instead, for a first try.
+    ledger: what knows where each tenant's data is; percentages and remote flags need it.
+    on_route_event: told when a requested route was not followed.
 
     Raises `config_invalid` with everything that is wrong. Called again, it closes what the
     earlier call opened for the sync face; handles of before raise `unavailable`.
     """
     from . import default
 
-    default.configure(source, embedded=embedded)
+    default.configure(source, embedded=embedded, ledger=ledger, on_route_event=on_route_event)
+
+
+def reload(source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None) -> None:
+    """Go on with other rules, and with backends that are new; handles that are held follow.
+
+    source: as for `configure`. Raises `config_invalid`, and changes nothing, when anything else
+    differs from what `configure` was given.
+    """
+    from . import default
+
+    default.reload(source)
 
 
 @overload
 def get_service(kind: Literal["storage"], tenant: Tenant) -> Storage: ...
 @overload
-def get_service(kind: str, tenant: Tenant) -> Any: ...
+def get_service(kind: str, tenant: Tenant) -> object: ...
 def get_service(kind: str, tenant: Tenant) -> Any:
     """The sync service of a tenant, by kind: "storage".
 
@@ -92,7 +114,7 @@ def get_service(kind: str, tenant: Tenant) -> Any:
 @overload
 def get_async_service(kind: Literal["storage"], tenant: Tenant) -> AsyncStorage: ...
 @overload
-def get_async_service(kind: str, tenant: Tenant) -> Any: ...
+def get_async_service(kind: str, tenant: Tenant) -> object: ...
 def get_async_service(kind: str, tenant: Tenant) -> Any:
     """The async service of a tenant, by kind: "storage". Otherwise as `get_service`."""
     try:
@@ -120,20 +142,23 @@ async def aclose() -> None:
     await default.aclose()
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("Platform", "AsyncPlatform", "Health"):
-        from . import platform
+# Hidden from type checkers, to whom a module with `__getattr__` has every name.
+if not TYPE_CHECKING:
 
-        return getattr(platform, name)
-    if name in ("Storage", "StoredObject"):
-        from .storage import sync
+    def __getattr__(name: str) -> Any:
+        if name in ("Platform", "AsyncPlatform", "Health"):
+            from . import platform
 
-        return getattr(sync, name)
-    if name in ("AsyncStorage", "AsyncStoredObject"):
-        from .storage import service
+            return getattr(platform, name)
+        if name in ("Storage", "StoredObject"):
+            from .storage import sync
 
-        return getattr(service, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return getattr(sync, name)
+        if name in ("AsyncStorage", "AsyncStoredObject"):
+            from .storage import service
+
+            return getattr(service, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [
@@ -141,6 +166,7 @@ __all__ = [
     "AmbiguousError",
     "AsyncPlatform",
     "AsyncStorage",
+    "AsyncStoredObject",
     "ConfigInvalidError",
     "DeadlineExceededError",
     "Health",
@@ -155,6 +181,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitedError",
     "Storage",
+    "StoredObject",
     "Tenant",
     "UnauthenticatedError",
     "UnavailableError",
@@ -164,4 +191,5 @@ __all__ = [
     "configure",
     "get_async_service",
     "get_service",
+    "reload",
 ]

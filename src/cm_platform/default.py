@@ -10,24 +10,43 @@ from typing import Any, NamedTuple
 
 import cm_platform
 
+from .assembly import OnRouteEvent
 from .config import Config
 from .platform import AsyncPlatform, Platform, read_config
+from .routing import Ledger
 from .tenant import Tenant
 
 _guard = threading.RLock()
 _config: Config | None = None
+_options: dict[str, Any] = {}
 _platform: Platform | None = None
 _async_platform: AsyncPlatform | None = None
 
 
 def configure(
-    source: str | os.PathLike[str] | Mapping[str, Any] | Config | None, *, embedded: bool
+    source: str | os.PathLike[str] | Mapping[str, Any] | Config | None,
+    *,
+    embedded: bool,
+    ledger: Ledger | None,
+    on_route_event: OnRouteEvent | None,
 ) -> None:
     """See `cm_platform.configure`."""
-    global _config
-    config = read_config(source, embedded=embedded)
+    global _config, _options
+    config = read_config(source, embedded=embedded, ledger=ledger)
     with _guard:
         _reset()
+        _config = config
+        _options = {"ledger": ledger, "on_route_event": on_route_event}
+
+
+def reload(source: str | os.PathLike[str] | Mapping[str, Any] | Config | None) -> None:
+    """See `cm_platform.reload`."""
+    global _config
+    with _guard:
+        config = read_config(source, ledger=_options.get("ledger"))
+        for platform in (_platform, _async_platform):
+            if platform is not None:
+                platform.reload(config)
         _config = config
 
 
@@ -36,7 +55,7 @@ def service(kind: str, tenant: Tenant) -> Any:
     global _platform
     with _guard:
         if _platform is None:
-            _platform = Platform(_configured())
+            _platform = Platform(_configured(), **_options)
             # The very dictionary that the platform fills, so that a hit never comes here.
             cm_platform._services = _platform._services
         return _platform.get_service(kind, tenant)  # type: ignore[arg-type]
@@ -47,7 +66,7 @@ def async_service(kind: str, tenant: Tenant) -> Any:
     global _async_platform
     with _guard:
         if _async_platform is None:
-            _async_platform = AsyncPlatform(_configured())
+            _async_platform = AsyncPlatform(_configured(), **_options)
             cm_platform._async_services = _async_platform._services
         return _async_platform.get_service(kind, tenant)  # type: ignore[arg-type]
 
@@ -94,7 +113,7 @@ async def aclose() -> None:
 def _configured() -> Config:
     global _config
     if _config is None:
-        _config = read_config(None, embedded=False)
+        _config = read_config(None)
     return _config
 
 
@@ -116,4 +135,13 @@ atexit.register(close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-__all__ = ["State", "aclose", "async_service", "close", "configure", "exchange", "service"]
+__all__ = [
+    "State",
+    "aclose",
+    "async_service",
+    "close",
+    "configure",
+    "exchange",
+    "reload",
+    "service",
+]

@@ -7,6 +7,7 @@ the executor completes the error with service, backend and operation, once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, TypeAlias
 
 ErrorCode: TypeAlias = Literal[
@@ -149,9 +150,20 @@ class UnsupportedError(PlatformError, NotImplementedError):
 
 
 class ConfigInvalidError(PlatformError, ValueError):
-    """The configuration cannot be honoured; the message says which line and what is allowed."""
+    """The configuration cannot be honoured; the message says which line and what is allowed.
+
+    problems: each thing that is wrong, by itself; the message has them all.
+    """
 
     code = "config_invalid"
+
+    def __init__(self, message: str, *, problems: Iterable[str] = (), **where: Any) -> None:
+        super().__init__(message, **where)
+        self.problems = tuple(problems) or (message,)
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `PlatformError`; with the problems."""
+        return {**super().to_dict(), "problems": list(self.problems)}
 
 
 class IntegrityError(PlatformError):

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from .errors import (
-    AlreadyExistsError,
-    AmbiguousError,
     DeadlineExceededError,
     InternalError,
     PlatformError,
-    PreconditionFailedError,
     UnavailableError,
     UnsupportedError,
 )
-from .operation import Capability, Operation, Outcome, Resolve
-from .resilience import CircuitBreaker, RetryBudget, RetryPolicy, retrying
+from .operation import Capability, Operation, Resolve
+from .recovery import Recovery
+from .resilience import CircuitBreaker, RetryBudget, RetryPolicy
 from .runtime import Runtime
 from .stream import OpenAt, Reply, Stream
 from .telemetry import observed, observing
@@ -177,7 +175,7 @@ class Executor:
         try:
             result = await self.attempt(operation, call, endpoint, deadline)
         except PlatformError as error:
-            recovery = _Recovery(operation, call, endpoint, resolve, deadline, self)
+            recovery = Recovery(operation, call, endpoint, resolve, deadline, self)
             try:
                 return await recovery.after(error)
             finally:
@@ -284,102 +282,6 @@ class Executor:
             endpoint=endpoint,
         )
         return Stream(self, operation, endpoint, reply, open_at, size(reply))
-
-
-class _Recovery(Generic[T]):
-    """What happens after a failed first attempt."""
-
-    def __init__(
-        self,
-        operation: Operation,
-        call: Callable[[Any], Awaitable[T]],
-        endpoint: Endpoint,
-        resolve: Resolve | None,
-        deadline: float,
-        executor: Executor,
-    ) -> None:
-        self.operation = operation
-        self.call = call
-        self.endpoint = endpoint
-        self.resolve = resolve
-        self.deadline = deadline
-        self.executor = executor
-        self.attempts = 1
-        self.in_doubt = False  # a write was sent, and it is not known what became of it
-
-    async def after(self, error: PlatformError) -> T:
-        """Retry what may be retried; resolve what is in doubt; raise what remains."""
-        self._note(error)
-        if self._may_retry(error):
-            try:
-                return await retrying(
-                    self._again,
-                    error,
-                    self.endpoint.policy,
-                    self.endpoint.budget,
-                    self.endpoint.runtime,
-                    self.deadline,
-                    self._may_retry,
-                )
-            except PlatformError as last:
-                error = last
-        if self.in_doubt:
-            return await self._settled(error)
-        raise error
-
-    async def _again(self) -> T:
-        self.attempts += 1
-        logger.debug(
-            "%s on %s: attempt %d", self.operation.span_name, self.endpoint.name, self.attempts
-        )
-        try:
-            return await self.executor.attempt(
-                self.operation, self.call, self.endpoint, self.deadline
-            )
-        except PlatformError as error:
-            self._note(error)
-            raise
-
-    def _note(self, error: PlatformError) -> None:
-        if self.operation.is_write and not error.not_sent and _unanswered(error):
-            self.in_doubt = True
-
-    def _may_retry(self, error: PlatformError) -> bool:
-        if not error.retryable or self.endpoint.breaker.open_until:
-            # While the breaker is open every call fails at once: waiting for it would pile up
-            # callers, and let all of them go in the same moment.
-            return False
-        if error.not_sent or not self.operation.is_write:
-            return True
-        # A write that timed out may still be under way: a second one could land before it, and
-        # the first would then overwrite whatever came after both.
-        return self.operation.idempotent and not isinstance(error, DeadlineExceededError)
-
-    async def _settled(self, error: PlatformError) -> T:
-        """The outcome of a write in doubt: its reply after all, the error, or `ambiguous`."""
-        outcome: Any = Outcome.UNKNOWN
-        if self.resolve is not None and self.endpoint.runtime.clock.monotonic() < self.deadline:
-            try:
-                outcome = await self.executor.attempt(
-                    self.operation, self.resolve, self.endpoint, self.deadline
-                )
-            except PlatformError:
-                outcome = Outcome.UNKNOWN
-        if not isinstance(outcome, Outcome):
-            return cast("T", outcome)
-        if outcome is Outcome.NOT_LANDED and isinstance(
-            error, AlreadyExistsError | PreconditionFailedError
-        ):
-            raise error
-        ambiguous = AmbiguousError(
-            "the request was sent and not answered; it may or may not have taken effect, and may "
-            "do so for a while. Read before you write again",
-        )
-        raise self.executor.placed(ambiguous, self.operation, self.endpoint) from error
-
-
-def _unanswered(error: PlatformError) -> bool:
-    return isinstance(error, UnavailableError | DeadlineExceededError)
 
 
 __all__ = ["Endpoint", "Endpoints", "Executor"]

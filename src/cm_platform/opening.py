@@ -75,6 +75,10 @@ class Opener:
         self.closed = False
         _OPENERS.add(self)
 
+    def use(self, config: Config) -> None:
+        """Open from this configuration from now on; what is open stays."""
+        self._config = config
+
     def session(self) -> Session:
         """The session of this process and of the running loop."""
         if self.closed:

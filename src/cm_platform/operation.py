@@ -25,6 +25,8 @@ class Operation:
     requires: the capability without which the call is `unsupported`.
     idempotent: made twice, it leaves what made once leaves. Only then is a request that may
         have been executed sent again.
+    visible: a reader can see what it changes. A write that nobody can see yet (a part of an
+        upload) leaves no doubt behind, and is repeated like a read.
     """
 
     service: str
@@ -32,15 +34,16 @@ class Operation:
     access: Literal["read", "write"]
     requires: Capability | None = None
     idempotent: bool = True
+    visible: bool = True
     span_name: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "span_name", f"{self.service}.{self.name}")
 
     @property
-    def is_write(self) -> bool:
-        """Whether an unanswered request may have changed something."""
-        return self.access == "write"
+    def leaves_doubt(self) -> bool:
+        """Whether an unanswered request may have changed what somebody sees."""
+        return self.access == "write" and self.visible
 
 
 class Outcome(Enum):
@@ -55,7 +58,17 @@ class Outcome(Enum):
 NOT_LANDED: Final = Outcome.NOT_LANDED
 UNKNOWN: Final = Outcome.UNKNOWN
 
-# Looks at the store and returns the reply that was lost, or an Outcome.
-Resolve = Callable[[Any], Awaitable[Any]]
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """How to find out what became of a write that was not answered.
+
+    look: given the backend, looks at the store; the reply that was lost, or an Outcome.
+    absent: the same, where the look raises `not_found`.
+    """
+
+    look: Callable[[Any], Awaitable[Any]]
+    absent: Any = Outcome.UNKNOWN
+
 
 __all__ = ["NOT_LANDED", "UNKNOWN", "Capability", "Operation", "Outcome", "Resolve"]

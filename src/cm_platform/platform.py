@@ -3,195 +3,23 @@
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
-import weakref
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+from .assembly import Assembly, Health, OnRouteEvent, check_startable
 from .config import Config, embedded, load
-from .errors import ConfigInvalidError, InvalidArgumentError, PlatformError
-from .executor import Executor
-from .opening import Opener, TenantEndpoints
+from .errors import InvalidArgumentError
 from .registry import REGISTRY, Registry
-from .routing import KINDS, Ledger, Route, RouteEvent, RouteTable, Rules, known_routes
+from .routing import Ledger
 from .runtime import SYSTEM_CLOCK, Clock, drive
-from .signing import Signer
-from .tenant import Layout, Scope, Tenant
+from .tenant import Tenant
 
 if TYPE_CHECKING:
     from .storage.service import AsyncStorage
     from .storage.sync import Storage
-
-# Handles are made again in microseconds: enough for the tenants of a busy hour, and bounded.
-SERVICES_KEPT: Final = 10_000
-
-OnRouteEvent = Callable[[RouteEvent], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether a backend answers. latency: seconds. error: why it does not."""
-
-    service: str
-    backend: str
-    ok: bool
-    latency: float
-    error: PlatformError | None = None
-
-
-class _Core:
-    """What both faces share."""
-
-    def __init__(
-        self,
-        config: Config,
-        *,
-        is_async: bool,
-        registry: Registry,
-        clock: Clock,
-        ledger: Ledger | None,
-        on_route_event: OnRouteEvent | None,
-    ) -> None:
-        from .routing.openfeature import (
-            Registration,
-            RulesProvider,
-            openfeature_evaluator,
-            subscribe,
-        )
-
-        self.config = config
-        self.clock = clock
-        self.is_async = is_async
-        self.services: dict[tuple[str, Tenant], Any] = {}
-        self.signer = _signer(config)
-        _refuse_migrations(config)
-        self.opener = Opener(config, registry, clock, is_async=is_async)
-        rules = {
-            kind: Rules(kind, settings.rules, Route.parse(settings.default))
-            for kind, settings in config.kinds.items()
-        }
-        self._registration = Registration(RulesProvider(rules))
-        self._ends: list[Callable[[], None]] = []
-        self.tables: dict[str, RouteTable] = {}
-        self.layouts: dict[str, Layout] = {}
-        for name, settings in config.kinds.items():
-            kind = KINDS[name]
-            remote = settings.flags == "openfeature"
-            evaluate = openfeature_evaluator(kind) if remote else self._registration.evaluator(kind)
-            table = RouteTable(
-                kind,
-                evaluate,
-                known=_executable(known_routes(settings.backends, settings.migrations)),
-                ttl=settings.route_ttl,
-                clock=clock,
-                on_event=on_route_event or _ignore,
-                ledger=ledger,
-            )
-            self.tables[name] = table
-            self.layouts[name] = Layout(settings.layout)
-            changed = table.invalidate
-            self._ends.append(
-                subscribe(changed) if remote else self._registration.subscribe(changed)
-            )
-        _CORES.add(self)
-
-    def service(self, kind: Any, tenant: Any) -> Any:
-        if not isinstance(tenant, Tenant):
-            raise InvalidArgumentError(
-                f"a tenant is a cm_platform.Tenant, not {type(tenant).__name__}: "
-                "Tenant('<uuid or slug>')"
-            )
-        settings = self.config.kinds.get(kind) if isinstance(kind, str) else None
-        if settings is None:
-            self._refuse(kind)
-        endpoints = TenantEndpoints(
-            kind, tenant.id, self.tables[kind], self.opener, is_async=self.is_async
-        )
-        executor = Executor(
-            kind,
-            endpoints,
-            labels=_labels(tenant) if self.config.telemetry.tenant_attribute else None,
-        )
-        service = _SERVICES[kind](
-            executor, Scope(tenant, self.layouts[kind]), self.signer, self.is_async
-        )
-        if len(self.services) >= SERVICES_KEPT:
-            with suppress(KeyError, StopIteration, RuntimeError):
-                del self.services[next(iter(self.services))]
-        # Of two threads that come here at once, both get the first one's.
-        return self.services.setdefault((kind, tenant), service)
-
-    def _refuse(self, kind: Any) -> NoReturn:
-        if isinstance(kind, str) and kind in KINDS:
-            raise ConfigInvalidError(f"{kind} is not configured: add a [{kind}] table")
-        raise InvalidArgumentError(
-            f"there is no service called {kind!r}; there are: {', '.join(KINDS)}"
-        )
-
-    async def health(self) -> list[Health]:
-        names = [
-            (kind, backend)
-            for kind, settings in self.config.kinds.items()
-            for backend in settings.backends
-        ]
-        runtime = self.opener.session().runtime
-        return await runtime.gather(
-            (self._health(kind, backend) for kind, backend in names), limit=8
-        )
-
-    async def _health(self, kind: str, backend: str) -> Health:
-        from .operation import Operation
-
-        started = self.clock.monotonic()
-        error: PlatformError | None = None
-        try:
-            endpoint = await self.opener.open(kind, backend, None)
-            await Executor(kind, _Fixed(endpoint)).run(
-                Operation(kind, "ping", "read"), lambda opened: opened.ping()
-            )
-        except PlatformError as failed:
-            error = failed
-        return Health(kind, backend, error is None, self.clock.monotonic() - started, error)
-
-    async def native(self, name: str) -> Any:
-        kind, _, backend = name.partition(".")
-        settings = self.config.kinds.get(kind)
-        if settings is None or backend not in settings.backends:
-            known = [f"{k}.{b}" for k, s in self.config.kinds.items() for b in s.backends]
-            raise InvalidArgumentError(
-                f"no configured backend is called {name!r}; there are: {', '.join(known)}"
-            )
-        endpoint = await self.opener.open(kind, backend, None)
-        return endpoint.backend.native()
-
-    async def close(self) -> None:
-        self.services.clear()
-        while self._ends:
-            self._ends.pop()()
-        self._registration.close()
-        await self.opener.close()
-
-    def after_fork(self) -> None:
-        for table in self.tables.values():
-            table.after_fork()
-
-
-class _Fixed:
-    """The endpoints of an executor that has only one."""
-
-    def __init__(self, endpoint: Any) -> None:
-        self._endpoint = endpoint
-
-    def current(self) -> Any:
-        return self._endpoint
-
-    async def refresh(self) -> Any:
-        return self._endpoint
 
 
 class Platform:
@@ -210,7 +38,7 @@ class Platform:
         ledger: Ledger | None = None,
         on_route_event: OnRouteEvent | None = None,
     ) -> None:
-        self._core = _Core(
+        self._core = Assembly(
             config,
             is_async=False,
             registry=registry,
@@ -226,13 +54,17 @@ class Platform:
         source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None,
         *,
         embedded: bool = False,
+        ledger: Ledger | None = None,
+        on_route_event: OnRouteEvent | None = None,
     ) -> Self:
         """From a TOML file, a mapping, a loaded configuration, or CM_PLATFORM_CONFIG.
 
         embedded: the embedded backends under ./.cm_platform instead, for a first try.
+        on_route_event: told when a requested route was not followed.
         Raises `config_invalid` with everything that is wrong.
         """
-        return cls(read_config(source, embedded=embedded))
+        config = read_config(source, embedded=embedded, ledger=ledger)
+        return cls(config, ledger=ledger, on_route_event=on_route_event)
 
     @property
     def config(self) -> Config:
@@ -246,6 +78,15 @@ class Platform:
         except TypeError:  # what cannot be hashed is refused below, by name
             found = None
         return cast("Storage", found or self._core.service(kind, tenant))
+
+    def reload(
+        self, source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None
+    ) -> None:
+        """Go on with other rules, and with backends that are new; handles that are held follow.
+
+        Raises `config_invalid`, and changes nothing, when anything else differs.
+        """
+        self._core.reload(read_config(source, ledger=self._core.ledger))
 
     def health(self) -> list[Health]:
         """Ping every configured backend."""
@@ -293,7 +134,7 @@ class AsyncPlatform:
         ledger: Ledger | None = None,
         on_route_event: OnRouteEvent | None = None,
     ) -> None:
-        self._core = _Core(
+        self._core = Assembly(
             config,
             is_async=True,
             registry=registry,
@@ -309,13 +150,17 @@ class AsyncPlatform:
         source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None,
         *,
         embedded: bool = False,
+        ledger: Ledger | None = None,
+        on_route_event: OnRouteEvent | None = None,
     ) -> Self:
         """From a TOML file, a mapping, a loaded configuration, or CM_PLATFORM_CONFIG.
 
         embedded: the embedded backends under ./.cm_platform instead, for a first try.
+        on_route_event: told when a requested route was not followed.
         Raises `config_invalid` with everything that is wrong.
         """
-        return cls(read_config(source, embedded=embedded))
+        config = read_config(source, embedded=embedded, ledger=ledger)
+        return cls(config, ledger=ledger, on_route_event=on_route_event)
 
     @property
     def config(self) -> Config:
@@ -329,6 +174,15 @@ class AsyncPlatform:
         except TypeError:  # what cannot be hashed is refused below, by name
             found = None
         return cast("AsyncStorage", found or self._core.service(kind, tenant))
+
+    def reload(
+        self, source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None
+    ) -> None:
+        """Go on with other rules, and with backends that are new; handles that are held follow.
+
+        Raises `config_invalid`, and changes nothing, when anything else differs.
+        """
+        self._core.reload(read_config(source, ledger=self._core.ledger))
 
     async def health(self) -> list[Health]:
         """Ping every configured backend."""
@@ -361,78 +215,30 @@ class AsyncPlatform:
 
 
 def read_config(
-    source: str | os.PathLike[str] | Mapping[str, Any] | Config | None, *, embedded: bool
+    source: str | os.PathLike[str] | Mapping[str, Any] | Config | None,
+    *,
+    embedded: bool = False,
+    ledger: Ledger | None = None,
 ) -> Config:
-    """The configuration that the public face's arguments mean."""
+    """The configuration that the public face's arguments mean, fit to start with."""
     if embedded:
         if source is not None:
             raise InvalidArgumentError("give either a configuration or embedded=True")
         return _embedded()
     if isinstance(source, Config):
-        return source
-    return load(Path(source) if isinstance(source, os.PathLike) else source)
+        config = source
+    else:
+        file = Path(source) if isinstance(source, os.PathLike) else source
+        config = load(file, ledger_configured=ledger is not None)
+    check_startable(config, ledger)
+    return config
 
 
 _embedded = embedded
 
 
-def _storage(executor: Executor, scope: Scope, signer: Signer, is_async: bool) -> Any:
-    from .storage.service import AsyncStorage
-    from .storage.sync import Storage
-    from .storage.view import View
-
-    service = AsyncStorage(executor, View(scope, signer))
-    return service if is_async else Storage(service)
-
-
-_SERVICES: Final[Mapping[str, Callable[[Executor, Scope, Signer, bool], Any]]] = {
-    "storage": _storage,
-}
-
-
-def _labels(tenant: Tenant) -> dict[str, str]:
-    labels = {"cm_platform.tenant.id": tenant.id}
-    if tenant.site_id is not None:
-        labels["cm_platform.site.id"] = tenant.site_id
-    if tenant.user_id is not None:
-        labels["user.id"] = tenant.user_id
-    return labels
-
-
-def _signer(config: Config) -> Signer:
-    keys = {key_id: key.get_secret_value().encode() for key_id, key in config.signing.keys.items()}
-    if not keys or config.signing.current is None:
-        # Good for this process: enough for a script. `doctor` tells who needs more.
-        return Signer({"process": secrets.token_bytes(32)}, "process")
-    return Signer(keys, config.signing.current)
-
-
-_NOT_EXECUTABLE: Final = "this version reads migrations and does not carry them out yet"
-
-
-def _refuse_migrations(config: Config) -> None:
-    for kind, settings in config.kinds.items():
-        for number, rule in enumerate(settings.rules, 1):
-            if rule.route.migration is not None:
-                raise ConfigInvalidError(
-                    f"{kind}.rules[{number}]: the route {rule.route} cannot be used: "
-                    f"{_NOT_EXECUTABLE}. Route these tenants to a backend"
-                )
-
-
-def _executable(known: Callable[[Route], str | None]) -> Callable[[Route], str | None]:
-    def refusal(route: Route) -> str | None:
-        return known(route) or (_NOT_EXECUTABLE if route.migration is not None else None)
-
-    return refusal
-
-
-def _ignore(event: RouteEvent) -> None:
-    pass
-
-
 def _warn_if_open(platform: Platform | AsyncPlatform, remedy: str) -> None:
-    core: _Core | None = getattr(platform, "_core", None)
+    core: Assembly | None = getattr(platform, "_core", None)
     if core is not None and not core.opener.closed and core.opener.is_open:
         warnings.warn(
             f"{type(platform).__name__} was left open: use a with block or {remedy}",
@@ -441,16 +247,5 @@ def _warn_if_open(platform: Platform | AsyncPlatform, remedy: str) -> None:
             stacklevel=2,
         )
 
-
-_CORES: Final[weakref.WeakSet[_Core]] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for core in list(_CORES):
-        core.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 __all__ = ["AsyncPlatform", "Health", "Platform", "read_config"]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SCOPE_NAME: Final = "cm_platform"
 
+_BOUNDARIES: Final = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0]
+
 
 def observing() -> bool:
     """Whether anybody would see a span or a metric.
@@ -96,6 +98,8 @@ def _duration() -> Histogram:
         "cm_platform.client.operation.duration",
         unit="s",
         description="Duration of operations, retries included",
+        # Those of OpenTelemetry's semantic conventions for client durations, and a minute.
+        explicit_bucket_boundaries_advisory=_BOUNDARIES,
     )
 
 

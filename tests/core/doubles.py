@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from cm_platform.errors import PermissionDeniedError, PlatformError, UnavailableError
 from cm_platform.executor import Endpoint, Executor
-from cm_platform.operation import Operation
+from cm_platform.operation import Operation, Resolve
 from cm_platform.resilience import CircuitBreaker, RetryPolicy
 from cm_platform.runtime import (
     SYSTEM_CLOCK,
@@ -176,12 +176,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def resolving(answer: Any) -> Callable[[Any], Awaitable[Any]]:
+def resolving(answer: Any) -> Resolve:
     """A look at the store that finds this; an exception is raised."""
 
-    async def resolve(backend: Any) -> Any:
+    async def look(backend: Any) -> Any:
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    return resolve
+    return Resolve(look)

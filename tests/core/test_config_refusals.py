@@ -197,8 +197,13 @@ CASES: dict[str, tuple[Callable[[Table], None], str, str]] = {
     ),
     "a migration as default": (
         _set(S, "default", to="to-r2"),
-        "storage.default: 'to-r2' is no backend",
-        "",
+        "storage.default: 'to-r2' is no backend but a migration, and a default is a backend",
+        "backends are r2, s3",
+    ),
+    "a migration's stage as default": (
+        _set(S, "default", to="to-r2:off"),
+        "storage.default: a default is a backend, not a migration's stage",
+        "backends are r2, s3",
     ),
     "no default": (
         _drop(S, "default"),
@@ -400,6 +405,63 @@ def test_everything_wrong_is_told_together() -> None:
         assert CASES[case][1] in message
     assert "storage.timeout: must be greater than 0 (from environment CM_PLATFORM__" in message
     assert "environment CM_PLATFORM__STORGE__X: unknown key (did you mean 'storage'?)" in message
+
+
+def test_one_wrong_part_of_a_table_hides_no_other() -> None:
+    table = _table()
+    table["storage"] |= {"timeout": "soon", "layout": "{key}"}
+    table["storage"]["migrations"]["to-r2"] = {"source": "s33"}
+    table["storage"]["rules"] = [
+        {"tenant": "x", "tenants": ["a b"], "percent": 0, "route": "to-r2:shaddow"}
+    ]
+    table["signing"] = {"curent": "a", "keys": {"a": "short"}, "current": "b"}
+    message = refused(table)
+    for path in (
+        *("storage.timeout", "storage.layout"),
+        *("storage.migrations.to-r2.source", "storage.migrations.to-r2.target"),
+        *("storage.rules[0].tenant:", "storage.rules[0].tenants[0]", "storage.rules[0].percent"),
+        *("storage.rules[0]: has both", "storage.rules[0].route"),
+        *("signing.curent", "signing.keys.a", "signing.current"),
+    ):
+        assert f"  - {path}" in message, path
+
+
+def test_the_problems_of_an_error_can_be_counted() -> None:
+    table = _table()
+    table["storage"] |= {"timeout": 0, "route_ttl": 0}
+    with pytest.raises(ConfigInvalidError) as caught:
+        _load(table)
+    error = caught.value
+    assert error.problems == (
+        "storage.route_ttl: must be greater than 0",
+        "storage.timeout: must be greater than 0",
+    )
+    assert error.to_dict()["problems"] == list(error.problems)
+    assert all(problem in error.message for problem in error.problems)
+    table["storage"]["route_ttl"] = 1
+    with pytest.raises(ConfigInvalidError) as caught:
+        _load(table)
+    assert caught.value.problems == ("storage.timeout: must be greater than 0",)
+    assert ConfigInvalidError("other").problems == ("other",)
+
+
+def test_a_variable_with_one_underscore_after_the_name_is_refused() -> None:
+    message = refused(_table(), CM_PLATFORM_STORAGE__TIMEOUT="5", cm_platform_signing__current="a")
+    assert (
+        "environment CM_PLATFORM_STORAGE__TIMEOUT: has one underscore too few: "
+        "set CM_PLATFORM__STORAGE__TIMEOUT"
+    ) in message
+    assert "set CM_PLATFORM__signing__current" in message
+
+
+def test_variables_that_only_begin_alike_are_left_alone() -> None:
+    config = _load(
+        _table(),
+        CM_PLATFORM_CONFIG="elsewhere.toml",
+        CM_PLATFORM_STORAGE_BUCKET="an application's own",
+        CM_PLATFORM_OTHER__THING="1",
+    )
+    assert config.kinds["storage"].timeout == 60
 
 
 def test_percentages_are_refused_where_data_is_held_and_no_ledger_is() -> None:

@@ -127,7 +127,7 @@ def test_getting_a_service_opens_nothing(house: House) -> None:
 def test_handles_remembered_are_bounded(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cm_platform.platform.SERVICES_KEPT", 10)
+    monkeypatch.setattr("cm_platform.assembly.SERVICES_KEPT", 10)
     first = platform.get_service("storage", ACME)
     for number in range(50):
         platform.get_service("storage", Tenant(f"t{number}"))
@@ -203,7 +203,7 @@ def test_a_migration_is_refused_at_the_start_with_the_reason(house: House) -> No
                 {"tenants": ["acme"], "route": "move:shadow"},
             ],
         )
-    assert caught.value.message.startswith("storage.rules[2]: the route move:shadow cannot be used")
+    assert caught.value.message.startswith("storage.rules[1]: the route move:shadow cannot be used")
     assert house.log == []
 
 

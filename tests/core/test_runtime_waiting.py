@@ -1,10 +1,9 @@
-"""Calls, background work, deadlines and locks, on both faces."""
+"""Calls, deadlines, locks and forks, on both faces."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import os
 import subprocess
 import sys
@@ -14,8 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cm_platform.runtime import AsyncRuntime, BlockingRuntime, Runtime, drive
-from cm_platform.runtime.blocking import BACKGROUND_LIMIT
+from cm_platform.runtime import AsyncRuntime, BlockingRuntime, drive
 
 from .doubles import Face, FakeClock
 
@@ -77,137 +75,6 @@ def test_sleep_waits_on_the_clock_that_was_given(face: Face, clock: FakeClock) -
 
     face.run(run())
     assert clock.slept == [3.5]
-
-
-# Background work --------------------------------------------------------------------------
-
-
-def test_background_work_is_joined_at_close(face: Face) -> None:
-    done: list[int] = []
-
-    async def work(runtime: Runtime, number: int) -> None:
-        await runtime.sleep(0.01)
-        done.append(number)
-
-    async def run() -> list[bool]:
-        runtime = face.runtime()
-        taken = [runtime.spawn(work(runtime, number)) for number in range(10)]
-        await runtime.close()
-        assert runtime.dropped == 0
-        return taken
-
-    assert face.run(run()) == [True] * 10
-    assert sorted(done) == list(range(10))
-
-
-def test_background_work_beyond_the_bound_is_dropped_and_counted(face: Face) -> None:
-    done: list[int] = []
-
-    async def run() -> tuple[int, int]:
-        runtime = face.runtime()
-        go = runtime.event()
-
-        async def work() -> None:
-            await go.wait()
-            done.append(1)
-
-        taken = sum(runtime.spawn(work()) for _ in range(BACKGROUND_LIMIT + 7))
-        go.set()
-        await runtime.close()
-        return taken, runtime.dropped
-
-    assert face.run(run()) == (BACKGROUND_LIMIT, 7)
-    assert len(done) == BACKGROUND_LIMIT
-
-
-def test_room_is_there_again_when_work_is_done(face: Face) -> None:
-    async def nothing() -> None:
-        pass
-
-    async def run() -> int:
-        runtime = face.runtime()
-        for _ in range(BACKGROUND_LIMIT * 2):
-            give_up = time.monotonic() + PATIENCE
-            while not runtime.spawn(nothing()):
-                assert time.monotonic() < give_up
-                await runtime.sleep(0.001)
-        await runtime.close()
-        return 1
-
-    assert face.run(run()) == 1
-
-
-def test_a_failure_in_the_background_is_logged_without_its_text(
-    face: Face, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def fails() -> None:
-        raise LookupError("CANARY")
-
-    async def run() -> None:
-        runtime = face.runtime()
-        runtime.spawn(fails())
-        await runtime.close()
-
-    with caplog.at_level(logging.WARNING, "cm_platform.runtime"):
-        face.run(run())
-    assert [record.getMessage() for record in caplog.records] == [
-        "background work failed: LookupError"
-    ]
-    assert "CANARY" not in caplog.text
-
-
-def test_close_does_not_wait_for_ever(face: Face) -> None:
-    async def run() -> float:
-        runtime = face.runtime()
-        release = runtime.event()
-
-        async def stuck() -> None:
-            await release.wait(PATIENCE)
-
-        runtime.spawn(stuck())
-        began = time.monotonic()
-        await runtime.close(timeout=0.05)
-        took = time.monotonic() - began
-        release.set()
-        return took
-
-    assert face.run(run()) < PATIENCE / 2
-
-
-def test_work_that_never_began_is_dropped_at_close_and_counted() -> None:
-    runtime = BlockingRuntime()
-    release = threading.Event()
-    begun: list[int] = []
-
-    async def stuck() -> None:
-        begun.append(1)
-        release.wait(PATIENCE)
-
-    taken = sum(runtime.spawn(stuck()) for _ in range(10))
-    give_up = time.monotonic() + PATIENCE
-    while len(begun) < 4:
-        assert time.monotonic() < give_up
-        time.sleep(0.001)
-    # The six others are closed: one that nobody awaits would be a warning, and so an error.
-    drive(runtime.close(timeout=0.01))
-    release.set()
-    assert (taken, len(begun), runtime.dropped) == (10, 4, 6)
-
-
-def test_background_work_gathers_without_a_pool_of_its_own() -> None:
-    runtime = BlockingRuntime()
-    found: list[list[int]] = []
-
-    async def value(number: int) -> int:
-        return number
-
-    async def work() -> None:
-        found.append(await runtime.gather((value(n) for n in range(4)), limit=4))
-
-    for _ in range(8):
-        runtime.spawn(work())
-    drive(runtime.close())
-    assert found == [[0, 1, 2, 3]] * 8
 
 
 def test_a_runtime_is_usable_after_close(face: Face) -> None:
@@ -328,12 +195,15 @@ def work():
     return found == list(range(8)) and done == [os.getpid()]
 
 found = drive(runtime.gather((value(n) for n in range(8)), limit=4))
-runtime._guard.acquire()  # as if another thread held it in the moment of the fork
+# As if other threads held them in the moment of the fork.
+runtime._guard.acquire()
+runtime._background._guard.acquire()
 child = os.fork()
 if child == 0:
     signal.alarm(20)
     os._exit(0 if work() else 1)
 runtime._guard.release()
+runtime._background._guard.release()
 _, status = os.waitpid(child, 0)
 sys.exit(0 if status == 0 and work() else 1)
 """
@@ -345,31 +215,6 @@ def test_a_forked_child_gets_threads_of_its_own() -> None:
         [sys.executable, "-c", FORK], capture_output=True, text=True, timeout=30, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
-
-
-EXIT = """
-import atexit
-from cm_platform.runtime import BlockingRuntime
-
-runtime = BlockingRuntime()
-
-async def work():
-    pass
-
-assert runtime.spawn(work())
-atexit.register(lambda: print(runtime.spawn(work()), runtime.dropped))
-"""
-
-
-def test_work_at_the_interpreters_exit_is_dropped_quietly() -> None:
-    ended = subprocess.run(  # noqa: S603 - our own interpreter and text
-        [sys.executable, "-X", "dev", "-c", EXIT],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (ended.stdout, ended.stderr) == ("False 1\n", "")
 
 
 def test_a_cancelled_call_returns_while_its_thread_works_on() -> None:

@@ -16,6 +16,7 @@ from cm_platform.config.models import BackendConfig
 from cm_platform.limits import provenance
 from cm_platform.platform import Health
 
+from .output import counted
 from .services import is_secret
 
 Status = Literal["ok", "note", "warning", "failed"]
@@ -104,7 +105,7 @@ def limits(config: Config, today: date) -> Iterator[Finding]:
                 "limits",
                 name,
                 "warning" if old else "ok",
-                f"read {as_of} ({max(age, 0)} days ago){advice}. {source}",
+                f"read {as_of} ({counted(max(age, 0), 'day')} ago){advice}. {source}",
             )
 
 

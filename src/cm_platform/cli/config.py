@@ -10,7 +10,7 @@ from rich.text import Text
 from cm_platform.errors import InvalidArgumentError
 
 from .invocation import invocation_of
-from .output import new_table
+from .output import counted, new_table
 
 if TYPE_CHECKING:
     from cm_platform.config import Config
@@ -38,7 +38,14 @@ def explain(
         tops = sorted({setting.path.partition(".")[0] for setting in everything})
         raise InvalidArgumentError(f"no setting is below this path; paths start with {tops}")
     if call.out.as_json:
-        call.out.print_json({"settings": [setting._asdict() for setting in found]})
+        call.out.print_json(
+            {
+                "settings": [
+                    {"path": setting.path, "value": setting.data, "source": setting.source}
+                    for setting in found
+                ]
+            }
+        )
         return
     table = new_table("setting", "value", "from")
     for setting in found:
@@ -64,7 +71,8 @@ def check(context: typer.Context) -> None:
     for kind, found in summary.items():
         call.out.line(
             f"    {kind}: {', '.join(found['backends'])}; default {found['default']}, "
-            f"{found['rules']} rules, {found['tenants']} tenants with settings of their own"
+            f"{counted(found['rules'], 'rule')}, {counted(found['tenants'], 'tenant')} with "
+            "settings of their own"
         )
 
 

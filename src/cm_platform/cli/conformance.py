@@ -36,6 +36,8 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 # What pytest ends with when tests ran: all passed, or some failed.
 _RAN: Final = (0, 1)
+_USAGE: Final = 4
+_NO_TESTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,15 @@ def _run(call: Invocation, backend: BackendConfig, select: str | None) -> Report
         ]
         environ = {name: v for name, v in os.environ.items() if not name.startswith("PYTEST_")}
         code = _spoken(command, {**environ, VARIABLE: json.dumps(told)})
+        if code == _NO_TESTS and select:
+            raise InvalidArgumentError(
+                "no test of the suite matches the expression given with -k; left out, all run"
+            )
+        if code == _USAGE and select:
+            raise InvalidArgumentError(
+                "the expression given with -k is not one that pytest reads, such as "
+                "'presign and not wrong'"
+            )
         if code not in _RAN or not results.is_file():
             raise InternalError(f"the suite did not run: pytest ended with exit code {code}")
         return _report(backend.name, results)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.text import Text
 
+from cm_platform import arguments
 from cm_platform.errors import ConfigInvalidError, PlatformError
 
 from .exits import ExitCode
 from .invocation import Invocation, invocation_of
-from .output import Output, new_table
+from .output import Output, counted, new_table
 
 if TYPE_CHECKING:
     from cm_platform.config import Config
@@ -46,6 +47,7 @@ def doctor(
     Exit code 6 when a check failed; a warning is no failure. Changes nothing.
     """
     call = invocation_of(context)
+    timeout = arguments.seconds(timeout, "--timeout")
     findings = list(_findings(call, timeout, tenant, site))
     counts = Counter(finding.status for finding in findings)
     failed = counts["failed"] > 0
@@ -56,7 +58,8 @@ def doctor(
     else:
         _show(call.out, findings)
         call.out.line(
-            f"{counts['ok']} ok, {counts['warning']} warnings, {counts['failed']} failed",
+            f"{counts['ok']} ok, {counted(counts['warning'], 'warning')}, "
+            f"{counts['failed']} failed",
             style="bold red" if failed else "bold",
         )
     if failed:
@@ -85,7 +88,10 @@ def _findings(
         if tenant is not None:
             yield from checks.reachable([_tenant_health(platform, tenant, site)])
         elif own:
-            detail = f"{own} tenants have settings of their own: --tenant ID reaches theirs"
+            have = "has" if own == 1 else "have"
+            detail = (
+                f"{counted(own, 'tenant')} {have} settings of their own: --tenant ID reaches them"
+            )
             yield checks.Finding("reachable", "tenants", "note", detail)
     yield checks.signing(config)
     yield from checks.limits(config, datetime.now(UTC).date())

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cm_platform.errors import PlatformError
+from cm_platform.errors import ConfigInvalidError, PlatformError
 from cm_platform.redaction import redact
 
 # Into a file or a pipe a line is a line, however long.
@@ -61,6 +61,8 @@ class Output:
         if self.as_json:
             told = error.to_dict()
             told["message"] = redact(told["message"])
+            if isinstance(error, ConfigInvalidError):
+                told["problems"] = [redact(problem) for problem in error.problems]
             sys.stderr.write(json.dumps({"error": told}, ensure_ascii=False) + "\n")
             return
         text = Text.assemble((error.code, "bold red"), ": ", redact(str(error)))
@@ -90,6 +92,11 @@ def new_table(*columns: str | tuple[str, Justify], title: str | None = None) -> 
     return table
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 tenant, 2 tenants."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def size_text(size: int) -> str:
     """Bytes for people: 812 B, 4.4 kB, 1.2 GB (powers of 1,000)."""
     amount = float(size)
@@ -112,4 +119,4 @@ def _console(*, to_stderr: bool) -> Console:
     )
 
 
-__all__ = ["Output", "new_table", "size_text"]
+__all__ = ["Output", "counted", "new_table", "size_text"]

@@ -161,7 +161,7 @@ def put(
 ) -> None:
     """Upload a file or stdin. Large ones go in parts; memory stays bounded."""
     call = invocation_of(context)
-    body = sys.stdin.buffer if str(file) == _STREAM else file
+    body = sys.stdin.buffer if str(file) == _STREAM else _readable(file)
     with call.storage(tenant, site) as storage, Bar(call.out.stderr, key) as bar:
         info = storage.put(
             key,
@@ -335,6 +335,14 @@ def _listed(found: ListedObject) -> dict[str, Any]:
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _readable(file: Path) -> Path:
+    """The file; an error names the argument, and the order, which is easily mistaken."""
+    if file.is_file() or (file.exists() and not file.is_dir()):
+        return file
+    wrong = "is a directory" if file.is_dir() else "does not exist"
+    raise InvalidArgumentError(f"FILE {str(file)!r} {wrong}; the order is: storage put KEY FILE")
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

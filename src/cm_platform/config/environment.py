@@ -6,6 +6,10 @@ neither case nor, in most shells, hyphens: where the file has a backend, a migra
 tenant or a key of that name but for case and `_` or `-`, that one is meant. Else a backend and
 a migration get hyphens, which is what their names may have; a tenant and a key stay as they are
 written, in lower case. What has `__` in its name cannot be said here.
+
+A setting with one `_` after CM_PLATFORM is refused as an unknown key is: what it should have
+changed may be a deadline or a default, and a warning at start-up is read by nobody. Other names
+that begin so, CM_PLATFORM_CONFIG or an application's own, are not ours to judge.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "CM_PLATFORM__"
 
 _DELIMITER: Final = "__"
+_SLIP: Final = "CM_PLATFORM_"
 _NAMED: Final = ("backends", "migrations", "tenants")
 
 
@@ -60,6 +65,12 @@ def _ours(
     found: dict[str, tuple[str, str]] = {}
     for name, value in environ.items():
         if not name.upper().startswith(PREFIX):
+            section, delimiter, _ = name[len(_SLIP) :].partition(_DELIMITER)
+            if name.upper().startswith(_SLIP) and delimiter and section.lower() in sections:
+                problems.add(
+                    (f"environment {name}",),
+                    f"has one underscore too few: set {PREFIX}{name[len(_SLIP) :]}",
+                )
             continue
         parts = name.lower()[len(PREFIX) :].split(_DELIMITER)
         if parts[0] not in sections or not all(parts):

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from pydantic import BaseModel
 
 from cm_platform.registry import REGISTRY, Registry
-from cm_platform.routing import KINDS, Route, Rule
+from cm_platform.routing import KINDS, Rule
 
 from .fields import MASK, is_secret_name, keys_of
 from .models import BackendConfig, Config, KindSettings, Setting, SigningConfig, TelemetryConfig
@@ -35,7 +35,7 @@ def explained(config: Config, origins: Origins) -> list[Setting]:
         if _is_tenants(path) and source == DEFAULT:
             # What a tenant has in common with the others is shown there.
             continue
-        settings.append(Setting(dotted(path), rendered(value, path), source))
+        settings.append(_setting(path, value, source))
     return settings
 
 
@@ -60,7 +60,7 @@ def _model_defaults(model: type[BaseModel], path: Path) -> Iterator[Setting]:
         if not field.is_required():
             value = field.get_default(call_default_factory=True, validated_data={})
             for where, leaf in _leaves(value, (*path, name)):
-                yield Setting(dotted(where), rendered(leaf, where), DEFAULT)
+                yield _setting(where, leaf, DEFAULT)
 
 
 def _config_leaves(config: Config) -> Iterator[tuple[Path, Any]]:
@@ -115,33 +115,45 @@ def _is_tenants(path: Path) -> bool:
     return len(path) > 1 and path[1] == "tenants"
 
 
-def rendered(value: Any, path: Path) -> str:
-    """A value for people; ******** for a secret."""
-    if value is None:
-        return "none"
+def _setting(path: Path, value: Any, source: str) -> Setting:
+    data = _data(value, path)
+    return Setting(dotted(path), _text(data), source, data)
+
+
+def _data(value: Any, path: Path) -> Any:
+    """A value as JSON has it; ******** for a secret."""
     if hasattr(value, "get_secret_value"):
         return MASK
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, str | bytes) and is_secret_name(str(path[-1])):
         return MASK
     if isinstance(value, Enum):
-        return str(value.value)
-    if isinstance(value, list | tuple | set | frozenset):
-        return _list(_items(value), path)
+        return _data(value.value, path)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, set | frozenset):
+        # Sets of text are in another order in every process.
+        return sorted((_data(item, path) for item in _items(value)), key=str)
+    if isinstance(value, list | tuple):
+        return [_data(item, path) for item in _items(value)]
     if isinstance(value, Mapping):
-        return "{}"
-    if isinstance(value, Route):
-        return str(value)
+        return {}  # one that has entries is not a leaf
     # A password in a URL that its driver does not know to be a secret.
     return _USERINFO.sub(MASK, str(value))
 
 
-def _list(items: list[Any], path: Path) -> str:
-    shown = [rendered(item, path) for item in items[:_SHOWN_ITEMS]]
+def _text(data: Any) -> str:
+    """The same for people."""
+    if data is None:
+        return "none"
+    if isinstance(data, bool):
+        return "true" if data else "false"
+    if not isinstance(data, list):
+        return str(data)
+    items = _items(data)
+    shown = [_text(item) for item in items[:_SHOWN_ITEMS]]
     if len(items) > _SHOWN_ITEMS:
         shown.append(f"… ({len(items)} in all)")
     return f"[{', '.join(shown)}]"
 
 
-__all__ = ["DEFAULT", "defaults", "explained", "rendered"]
+__all__ = ["DEFAULT", "defaults", "explained"]

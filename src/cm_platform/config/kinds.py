@@ -54,9 +54,12 @@ def read_kind(
     default = scalars.setdefault("default", "")
     settings = problems.validated(KindSettings, scalars, here)
     if isinstance(default, str):
-        _check_default(shop, default, backend_tables, (*here, "default"))
-    if settings is not None:
-        _check_layout(shop, settings.layout, (*here, "layout"))
+        named = table.get("migrations")
+        names = named if is_table(named) else {}
+        _check_default(shop, default, backend_tables, names, (*here, "default"))
+    # Not from `settings`, which another setting's fault takes away.
+    if isinstance(layout := scalars.get("layout"), str):
+        _check_layout(shop, layout, (*here, "layout"))
 
     backends = read_backends(shop, kind.name, backend_tables, (*here, "backends"))
     migrations = _migrations(shop, table.get("migrations"), backend_tables, (*here, "migrations"))
@@ -82,11 +85,25 @@ def read_kind(
 
 
 def _check_default(
-    shop: Workshop, default: str, backends: Mapping[str, object], path: Path
+    shop: Workshop,
+    default: str,
+    backends: Mapping[str, object],
+    migrations: Mapping[str, object],
+    path: Path,
 ) -> None:
     names = ", ".join(sorted(backends)) or "none"
     if not default:
         shop.problems.add(path, f"is missing: name a backend; backends are {names}")
+    elif ":" in default:
+        shop.problems.add(
+            path, f"a default is a backend, not a migration's stage; backends are {names}"
+        )
+    elif default not in backends and default in migrations:
+        shop.problems.add(
+            path,
+            f"{shown(default)} is no backend but a migration, and a default is a backend; "
+            f"backends are {names}",
+        )
     elif default not in backends:
         shop.problems.add(
             path,
@@ -113,19 +130,16 @@ def _migrations(
         here = (*path, name)
         if name in backends:
             shop.problems.add(here, "a backend has this name too: a route could mean either")
-        migration = shop.problems.validated(MigrationConfig, table, here)
-        found[name] = migration
-        if migration is None:
-            continue
+        found[name] = shop.problems.validated(MigrationConfig, table, here)
         for end in ("source", "target"):
-            backend: str = getattr(migration, end)
-            if backend not in backends:
+            backend = table.get(end)
+            if isinstance(backend, str) and backend not in backends:
                 shop.problems.add(
                     (*here, end),
                     f"{shown(backend)} is no backend{did_you_mean(backend, backends)}; "
                     f"backends are {', '.join(sorted(backends)) or 'none'}",
                 )
-        if migration.source == migration.target:
+        if "source" in table and table["source"] == table.get("target"):
             shop.problems.add(here, "source and target must be two different backends")
     return found
 
@@ -160,34 +174,51 @@ def _rules(
             )
         if "tenants" not in table and "percent" not in table and everybody is None:
             everybody = index
-        raw = shop.problems.validated(_RuleTable, table, here)
-        rules.append(None if raw is None else _rule(shop, raw, refusal, here))
+        rules.append(_rule(shop, table, refusal, here))
     return rules
 
 
 def _rule(
-    shop: Workshop, raw: _RuleTable, refusal: Callable[[Route], str | None], path: Path
+    shop: Workshop,
+    table: Mapping[str, Any],
+    refusal: Callable[[Route], str | None],
+    path: Path,
 ) -> Rule | None:
-    if raw.tenants is not None and raw.percent is not None:
+    raw = shop.problems.validated(_RuleTable, table, path)
+    if table.get("tenants") is not None and table.get("percent") is not None:
         shop.problems.add(path, "has both tenants and percent: make it two rules")
+    # One wrong part does not hide the others.
+    listed = table.get("tenants") if raw is None else raw.tenants
     tenants: list[str] = []
-    for index, text in enumerate(raw.tenants or ()):
-        tenant_id = read_tenant_id(shop, text, (*path, "tenants", index))
-        if tenant_id is not None:
-            tenants.append(tenant_id)
-    try:
-        route = Route.parse(raw.route)
-    except InvalidArgumentError as error:
-        shop.problems.add((*path, "route"), error.message)
-        return None
-    if (why := refusal(route)) is not None:
-        shop.problems.add((*path, "route"), why)
+    for index, text in enumerate(listed if is_list(listed) else ()):
+        if isinstance(text, str):
+            tenant_id = read_tenant_id(shop, text, (*path, "tenants", index))
+            if tenant_id is not None:
+                tenants.append(tenant_id)
+    route = _route(shop, table.get("route"), refusal, (*path, "route"))
+    if raw is None or route is None:
         return None
     return Rule(
         route=route,
         tenants=None if raw.tenants is None else tuple(tenants),
         percent=raw.percent,
     )
+
+
+def _route(
+    shop: Workshop, value: object, refusal: Callable[[Route], str | None], path: Path
+) -> Route | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        route = Route.parse(value)
+    except InvalidArgumentError as error:
+        shop.problems.add(path, error.message)
+        return None
+    if (why := refusal(route)) is not None:
+        shop.problems.add(path, why)
+        return None
+    return route
 
 
 def _refuse_unproven(shop: Workshop, kind: Kind, flags: object, rules: object, path: Path) -> None:

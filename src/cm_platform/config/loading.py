@@ -137,9 +137,9 @@ def _toml(file: Path) -> dict[str, Any]:
 def _signing(problems: Problems, table: Mapping[str, Any]) -> SigningConfig | None:
     here: TreePath = ("signing",)
     signing = problems.validated(SigningConfig, table, here)
-    if signing is None:
-        return None
-    keys = signing.keys
+    # From the table itself: one wrong part does not hide the others.
+    named = table.get("keys")
+    keys: Mapping[str, Any] = named if is_table(named) else {}
     for key_id, key in keys.items():
         if not key_id.isascii() or not key_id.replace("-", "").replace("_", "").isalnum():
             problems.add((*here, "keys", key_id), "a key's id is letters, digits, '-' and '_'")
@@ -149,23 +149,26 @@ def _signing(problems: Problems, table: Mapping[str, Any]) -> SigningConfig | No
                 f"is shorter than {_KEY_LENGTH} characters; make one with "
                 "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`",
             )
-    current = signing.current
+    current = table.get("current")
     if current is None and len(keys) > 1:
         problems.add(
             (*here, "current"),
             f"is missing: say which of the keys signs; keys are {', '.join(sorted(keys))}",
         )
-    elif current is not None and current not in keys:
+    elif isinstance(current, str) and current not in keys:
         problems.add(
             (*here, "current"),
             f"no key has this id{did_you_mean(current, keys)}; "
             f"keys are {', '.join(sorted(keys)) or 'none'}",
         )
+    if signing is None:
+        return None
     return signing.model_copy(update={"current": current or next(iter(keys), None)})
 
 
-def _too_short(key: SecretStr) -> bool:
-    return len(key.get_secret_value().encode()) < _KEY_LENGTH
+def _too_short(key: object) -> bool:
+    text = key.get_secret_value() if isinstance(key, SecretStr) else key
+    return isinstance(text, str) and len(text.encode()) < _KEY_LENGTH
 
 
 __all__ = ["CONFIG_VARIABLE", "build", "load"]

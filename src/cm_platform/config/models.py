@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -24,11 +24,16 @@ from .tree import Path as TreePath
 
 
 class Setting(NamedTuple):
-    """One value and where it came from. value: secrets read ********."""
+    """One value and where it came from.
+
+    value: for people. data: for programs, JSON-ready: a number is a number. In both, secrets
+    read ********.
+    """
 
     path: str
     value: str
     source: str
+    data: Any = None
 
 
 class RetryConfig(Settings):

@@ -78,9 +78,11 @@ class Problems:
             return
         lines = [f"{dotted(path)}: {text}{self._from(path)}" for path, text in self._lines]
         if len(lines) == 1:
-            raise ConfigInvalidError(f"{self._source}: {lines[0]}")
+            raise ConfigInvalidError(f"{self._source}: {lines[0]}", problems=lines)
         listed = "".join(f"\n  - {line}" for line in lines)
-        raise ConfigInvalidError(f"{self._source} has {len(lines)} problems:{listed}")
+        raise ConfigInvalidError(
+            f"{self._source} has {len(lines)} problems:{listed}", problems=lines
+        )
 
     def _from(self, path: Path) -> str:
         found = origin(self.origins, path) or ""

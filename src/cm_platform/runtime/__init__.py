@@ -9,7 +9,7 @@ from .asynchronous import AsyncRuntime
 from .blocking import BlockingRuntime
 from .clock import SYSTEM_CLOCK, Clock, SystemClock
 from .driving import drive, drive_each
-from .protocol import Event, Runtime
+from .protocol import Event, Runtime, WorkStopped
 from .shapes import each, entered, settle
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "Runtime",
     "SystemClock",
+    "WorkStopped",
     "drive",
     "drive_each",
     "each",

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from .clock import SYSTEM_CLOCK, Clock
+from .protocol import BACKGROUND_LIMIT
 from .shapes import taken
 
 # asyncio costs 50 ms to import: a program that uses the sync face alone never pays for it.
@@ -23,7 +24,6 @@ P = ParamSpec("P")
 logger = logging.getLogger("cm_platform.runtime")
 
 CALL_THREADS: Final = 32
-BACKGROUND_LIMIT: Final = 256
 
 
 class AsyncRuntime:
@@ -194,4 +194,4 @@ class _AsyncEvent:
         return True
 
 
-__all__ = ["BACKGROUND_LIMIT", "AsyncRuntime"]
+__all__ = ["AsyncRuntime"]

@@ -1,4 +1,4 @@
-"""The runtime of the sync face: everything happens in the caller's thread, or in a small pool."""
+"""The runtime of the sync face: the caller's thread, a small pool, threads in the background."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import os
 import threading
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
+from .background import Background, Stop
 from .clock import SYSTEM_CLOCK, Clock
 from .driving import drive
+from .protocol import WorkStopped
 from .shapes import taken
 
 if TYPE_CHECKING:
@@ -23,8 +26,6 @@ P = ParamSpec("P")
 logger = logging.getLogger("cm_platform.runtime")
 
 GATHER_THREADS: Final = 32
-BACKGROUND_THREADS: Final = 4
-BACKGROUND_LIMIT: Final = 256
 
 
 class BlockingRuntime:
@@ -38,8 +39,7 @@ class BlockingRuntime:
         self._pid = os.getpid()
         self._guard = threading.Lock()
         self._workers: ThreadPoolExecutor | None = None
-        self._background: ThreadPoolExecutor | None = None
-        self._running: dict[Future[Any], Coroutine[Any, Any, Any]] = {}
+        self._background = Background()
         self._inside = threading.local()
 
     async def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -48,7 +48,11 @@ class BlockingRuntime:
 
     async def sleep(self, seconds: float) -> None:
         """Block this thread."""
-        self.clock.sleep(seconds)
+        stop = self._stop_here()
+        if stop is None:
+            self.clock.sleep(seconds)
+        else:
+            stop.sleep(self.clock, seconds)
 
     async def gather(
         self,
@@ -121,61 +125,47 @@ class BlockingRuntime:
 
     def event(self) -> _BlockingEvent:
         """A thread event."""
-        return _BlockingEvent()
+        return _BlockingEvent(self._stop_here)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
         """Run in a background thread, if there is room."""
         self._check_fork()
+        if self._background.start(partial(self._attempt, coroutine)):
+            return True
         with self._guard:
-            running = self._running
-            if len(running) >= BACKGROUND_LIMIT:
-                self._drop(coroutine)
-                return False
-            if self._background is None:
-                self._background = _pool(BACKGROUND_THREADS, "cm_platform-background")
-            context = contextvars.copy_context()
-            try:
-                future = self._background.submit(context.run, self._attempt, coroutine)
-            except RuntimeError:
-                # The interpreter is on its way out and starts no threads any more.
-                self._drop(coroutine)
-                return False
-            running[future] = coroutine
-        future.add_done_callback(lambda done: running.pop(done, None))
-        return True
-
-    def _drop(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self.dropped += 1
+            self.dropped += 1
         coroutine.close()
+        return False
 
     def _attempt(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         try:
             self._work(coroutine)
-        except Exception as error:  # noqa: BLE001 - nobody waits for the result
+        except WorkStopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - nobody waits for the result
             logger.warning("background work failed: %s", type(error).__name__)
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Wait for background work, drop what has not begun, then stop the threads."""
-        from concurrent.futures import wait
-
+        """Wait for background work, stop what is left, then stop the threads."""
         self._check_fork()
         with self._guard:
             workers, self._workers = self._workers, None
-            background, self._background = self._background, None
-            running = dict(self._running)
-        _, late = wait(running, timeout=timeout)
-        for future in late:
-            if future.cancel():
-                self._drop(running[future])
-        for pool in (workers, background):
-            if pool is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
+        busy = self._background.close(timeout)
+        if busy:
+            logger.warning("%d background threads are still busy and are left behind", busy)
+        if workers is not None:
+            workers.shutdown(wait=False, cancel_futures=True)
+
+    def _stop_here(self) -> Stop | None:
+        return self._background.stop_here()
 
     def _pool(self) -> ThreadPoolExecutor:
         self._check_fork()
         with self._guard:
             if self._workers is None:
-                self._workers = _pool(GATHER_THREADS, "cm_platform")
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._workers = ThreadPoolExecutor(GATHER_THREADS, "cm_platform")
             return self._workers
 
     def _check_fork(self) -> None:
@@ -183,17 +173,11 @@ class BlockingRuntime:
         # wait for ever. The guard may have been held by a thread that is no more.
         if self._pid != os.getpid():
             self._guard = threading.Lock()
-            self._workers = self._background = None
-            self._running = {}
+            self._workers = None
+            self._background = Background()
             self._inside = threading.local()
             # Last: whoever sees the new number must find the rest new, too.
             self._pid = os.getpid()
-
-
-def _pool(size: int, name: str) -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(size, thread_name_prefix=name)
 
 
 class _Held:
@@ -223,19 +207,27 @@ _NO_TIMEOUT: Final = _NoTimeout()
 
 
 class _BlockingEvent:
-    __slots__ = ("_event",)
+    __slots__ = ("_changed", "_stop_here", "_up")
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
+    def __init__(self, stop_here: Callable[[], Stop | None]) -> None:
+        self._stop_here = stop_here
+        self._changed = threading.Condition()
+        self._up = False
 
     def set(self) -> None:
-        self._event.set()
+        with self._changed:
+            self._up = True
+            self._changed.notify_all()
 
     def is_set(self) -> bool:
-        return self._event.is_set()
+        return self._up
 
     async def wait(self, timeout: float | None = None) -> bool:
-        return self._event.wait(timeout)
+        stop = self._stop_here()
+        if stop is not None:
+            return stop.wait_for(self._changed, self.is_set, timeout)
+        with self._changed:
+            return self._changed.wait_for(self.is_set, timeout)
 
 
-__all__ = ["BACKGROUND_LIMIT", "BlockingRuntime"]
+__all__ = ["BlockingRuntime"]

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from .clock import Clock
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+# Of one runtime, at a time. On the blocking face each is a thread, so it is no larger; on the
+# async face it is the same, so that one source meets one bound.
+BACKGROUND_LIMIT: Final = 64
+
+
+class WorkStopped(BaseException):
+    """Raised in background work of the blocking face when `close` has no more time for it.
+
+    The counterpart of `asyncio.CancelledError`, and like it no Exception: code that survives
+    failures (`except Exception`) must not survive this. Only `Runtime.sleep` and `Event.wait`
+    raise it, and only in what was given to `spawn`. Unlike a cancellation it stays: whoever
+    catches it and waits again gets it again. Clean up in `finally`, without waiting.
+    """
 
 
 class Event(Protocol):
@@ -33,7 +47,7 @@ class Runtime(Protocol):
 
     is_async: build the SDK's async client, else its sync one.
     clock: where time comes from.
-    dropped: background work refused because `spawn` was full, since the runtime was made.
+    dropped: background work that `spawn` refused, since the runtime was made.
     """
 
     is_async: bool
@@ -86,16 +100,23 @@ class Runtime(Protocol):
         ...
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
-        """Run in the background if there is room; whether it was taken.
+        """Run in the background, beside all others, if there is room; whether it was taken.
 
-        What is refused is closed and counted in `dropped`. What fails is logged. What runs is
-        joined by `close`.
+        A task, or a daemon thread of its own: work without an end (a heartbeat) starves nobody.
+        There is room for 64 at a time (`BACKGROUND_LIMIT`), and none while the interpreter
+        exits. What is refused is closed and counted in `dropped`. What fails is logged. What
+        runs is joined or stopped by `close`; a process that ends without `close` cuts it off.
         """
         ...
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Wait up to `timeout` seconds for background work, then let go of threads and tasks."""
+        """Wait up to `timeout` seconds for background work, stop the rest, let go of threads.
+
+        Async: the rest is cancelled, wherever it awaits. Blocking: it gets `WorkStopped` where
+        it sleeps or waits for an event, and a second to clean up; what is in a blocking call is
+        left behind, and logged. The runtime remains usable.
+        """
         ...
 
 
-__all__ = ["Event", "Runtime"]
+__all__ = ["BACKGROUND_LIMIT", "Event", "Runtime", "WorkStopped"]

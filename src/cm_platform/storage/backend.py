@@ -5,7 +5,8 @@ and no migration; those live once, above it. Rules for every method:
 
 - Keys are physical: already scoped, validated and within `limits`. A backend MUST store and
   answer them byte for byte and MUST raise `invalid_argument` for a key it cannot say exactly.
-- A method makes one request. It MUST NOT retry: the executor does, by idempotence.
+- A method is one attempt, as a rule one request. It MUST NOT retry: the executor does, by
+  idempotence.
 - Any exception may leave a method; `translate` classifies it. What `translate` does not know
   becomes `internal`.
 - Reads are strongly consistent: a `get`, `head` or `list` that starts after a write was answered
@@ -27,6 +28,13 @@ from typing import Any, Final, Literal, Protocol
 from cm_platform.errors import PlatformError
 
 NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
+
+# Metadata of our own, in every object that this library writes: a revision unique per write, and
+# the SHA-256 of the bytes where it was known before they were sent. Names with this beginning
+# are reserved.
+RESERVED: Final = "cm-"
+REVISION: Final = "cm-rev"
+SHA256: Final = "cm-sha256"
 
 
 class StorageCapability(StrEnum):
@@ -76,7 +84,7 @@ class StorageLimits:
 class Attributes:
     """What is stored with an object beside its bytes.
 
-    metadata: names `[a-z0-9][a-z0-9_-]*`; values printable ASCII without leading or trailing
+    metadata: names `[a-z0-9][a-z0-9-]*`; values printable ASCII without leading or trailing
     spaces (the service encodes others before they come here).
     """
 
@@ -340,6 +348,9 @@ class StorageBackend(Protocol):
 
 __all__ = [
     "NO_METADATA",
+    "RESERVED",
+    "REVISION",
+    "SHA256",
     "Attributes",
     "BackendPage",
     "ListedObject",

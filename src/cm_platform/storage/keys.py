@@ -15,11 +15,7 @@ from typing import Final
 
 from cm_platform.errors import InvalidArgumentError
 
-from .backend import NO_METADATA
-
-REVISION: Final = "cm-rev"
-SHA256: Final = "cm-sha256"
-RESERVED: Final = "cm-"
+from .backend import NO_METADATA, RESERVED, REVISION, SHA256
 
 # What an XML 1.0 listing cannot carry, besides what no key should have.
 _FORBIDDEN: Final = "\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff"
@@ -75,8 +71,14 @@ def _rule(what: str, found: str) -> str:
 
 def encode_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     """User metadata as stores carry it: other than printable ASCII goes as RFC 2047 words."""
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidArgumentError(
+            f"metadata is a mapping of names to text, such as a dict, not {type(metadata).__name__}"
+        )
     encoded: dict[str, str] = {}
-    for name, value in (metadata or NO_METADATA).items():
+    for name, value in metadata.items():
         if not matches(_NAME, name):
             raise InvalidArgumentError(
                 "a metadata name has 1 to 127 characters [a-z0-9-] and starts with a letter or "
@@ -147,9 +149,6 @@ def check_header(value: str | None, what: str) -> str | None:
 
 
 __all__ = [
-    "RESERVED",
-    "REVISION",
-    "SHA256",
     "check_header",
     "check_key",
     "check_prefix",

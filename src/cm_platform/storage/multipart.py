@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from cm_platform import arguments
 from cm_platform.errors import AmbiguousError, InvalidArgumentError, PlatformError
 from cm_platform.executor import Endpoint, Executor
 
@@ -21,10 +22,8 @@ def plan_part_size(size: int | None, wanted: int, limits: StorageLimits) -> int:
 
     `invalid_argument` for what the store's limits do not allow.
     """
-    if not limits.min_part <= wanted <= limits.max_part:
-        raise InvalidArgumentError(
-            f"part_size must be {limits.min_part} to {limits.max_part} bytes on this backend"
-        )
+    what = "part_size (bytes, on this backend)"
+    wanted = arguments.whole(wanted, what, limits.min_part, limits.max_part)
     if size is None:
         return wanted
     needed = -(-size // limits.max_parts)

@@ -25,15 +25,16 @@ COPY: Final = _write("copy")
 COMPLETE_MULTIPART: Final = _write("complete_multipart")
 DELETE: Final = _write("delete")
 DELETE_MANY: Final = _write("delete_many")
-# Made twice, the second may remove what somebody wrote after the first.
+# Made twice, the second meets the first's success as a conflict, and nothing in the store tells
+# any more who removed the object.
 DELETE_MATCHING: Final = _write("delete", idempotent=False)
 
-# Nothing that a reader can see changes by these, and a part sent twice is the same part: they
-# are repeated like reads.
-CREATE_MULTIPART: Final = _read("create_multipart")
-PUT_PART: Final = _read("put_part")
-COPY_PART: Final = _read("copy_part")
-ABORT_MULTIPART: Final = _read("abort_multipart")
+# A part sent twice is the same part; an upload begun twice leaves an empty one behind, which the
+# store's lifecycle rules remove.
+CREATE_MULTIPART: Final = _write("create_multipart", visible=False)
+PUT_PART: Final = _write("put_part", visible=False)
+COPY_PART: Final = _write("copy_part", visible=False)
+ABORT_MULTIPART: Final = _write("abort_multipart", visible=False)
 
 __all__ = [
     "ABORT_MULTIPART",

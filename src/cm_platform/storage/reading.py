@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, cast
 
+from cm_platform import arguments
 from cm_platform.errors import IntegrityError, InvalidArgumentError
 from cm_platform.executor import Endpoint, Executor
 from cm_platform.runtime import Runtime
@@ -46,6 +47,9 @@ class AsyncStoredObject:
         self._stream = stream
         self._runtime = runtime
         self._progress = progress
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(key={self.info.key!r}, size={self.info.size})"
 
     async def read(self) -> bytes:
         """The body, in memory."""
@@ -175,12 +179,8 @@ def coalesce(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int
     gap: bytes between two ranges that are cheaper to fetch than to skip.
     Raises `invalid_argument` for what is no range.
     """
-    for start, length in ranges:
-        check_range(start, length)
-        if start < 0:
-            raise InvalidArgumentError("get_ranges takes starts from 0")
-    if gap < 0:
-        raise InvalidArgumentError("gap must be 0 bytes or more")
+    _check_ranges(ranges)
+    arguments.whole(gap, "gap (bytes)", 0, _MOST - 1)
     spans: list[tuple[int, int]] = []
     for start, length in sorted(ranges):
         end = start + length
@@ -189,6 +189,21 @@ def coalesce(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int
         else:
             spans.append((start, end))
     return spans
+
+
+def _check_ranges(ranges: object) -> None:
+    # An iterator would be used up here, and nothing of it fetched.
+    if isinstance(ranges, str | bytes) or not isinstance(ranges, Sequence):
+        raise InvalidArgumentError(
+            f"ranges is a sequence of (start, length), such as a list, not {type(ranges).__name__}"
+        )
+    for pair in cast("Sequence[object]", ranges):
+        if not isinstance(pair, tuple | list) or len(cast("Sequence[object]", pair)) != 2:
+            raise InvalidArgumentError("each of the ranges is a pair (start, length)")
+        start, length = cast("Sequence[Any]", pair)
+        check_range(start, length)
+        if length is None or start < 0:
+            raise InvalidArgumentError("get_ranges takes starts from 0, each with a length")
 
 
 def cut(

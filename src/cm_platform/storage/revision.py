@@ -13,10 +13,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cm_platform.errors import InvalidArgumentError
-from cm_platform.operation import NOT_LANDED, UNKNOWN, Resolve
+from cm_platform.operation import NOT_LANDED, UNKNOWN, Outcome, Resolve
 
-from .backend import Attributes, StorageBackend, StorageCapability, StorageLimits, Written
-from .keys import REVISION, SHA256, matches, metadata_size
+from .backend import (
+    REVISION,
+    SHA256,
+    Attributes,
+    ObjectInfo,
+    StorageBackend,
+    StorageCapability,
+    StorageLimits,
+    Written,
+)
+from .keys import matches, metadata_size
 
 # S3's signatures bind our clock and the store's to within 15 minutes of each other.
 _SKEW: Final = 15 * 60.0
@@ -101,17 +110,39 @@ def landed(key: str, revision: str) -> Resolve:
     """Looks whether the object at the key is the write of that revision."""
     began = time.time()
 
-    async def resolve(backend: StorageBackend) -> Any:
+    async def look(backend: StorageBackend) -> Any:
         found = await backend.head(key)
         if found.metadata.get(REVISION) == revision:
             return Written(found.etag, found.last_modified)
-        modified = found.last_modified
-        if modified is not None and modified.timestamp() < began - _SKEW:
-            # What is there is older than our write: ours was never there.
-            return NOT_LANDED
-        return UNKNOWN
+        return _by_age(found, began)
 
-    return resolve
+    return Resolve(look)
 
 
-__all__ = ["UNCONDITIONAL", "Condition", "check_etag", "landed", "new_revision", "revised"]
+def removed(key: str) -> Resolve:
+    """Looks whether there is nothing at the key, which is all that a deletion wants."""
+    began = time.time()
+
+    async def look(backend: StorageBackend) -> Any:
+        return _by_age(await backend.head(key), began)
+
+    return Resolve(look, absent=None)
+
+
+def _by_age(found: ObjectInfo, began: float) -> Outcome:
+    modified = found.last_modified
+    if modified is not None and modified.timestamp() < began - _SKEW:
+        # What is there is older than our request, so the request did nothing to it.
+        return NOT_LANDED
+    return UNKNOWN
+
+
+__all__ = [
+    "UNCONDITIONAL",
+    "Condition",
+    "check_etag",
+    "landed",
+    "new_revision",
+    "removed",
+    "revised",
+]

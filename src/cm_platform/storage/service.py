@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
+from cm_platform import arguments
 from cm_platform.errors import InvalidArgumentError, NotFoundError, PlatformError
 from cm_platform.executor import Executor
 from cm_platform.tenant import Tenant
@@ -39,7 +40,7 @@ from .reading import (
     open_object,
 )
 from .removing import remove_many
-from .revision import Condition, check_etag
+from .revision import Condition, check_etag, removed
 from .view import Page, PresignedUrl, View
 from .writing import (
     CONCURRENCY,
@@ -79,10 +80,12 @@ class AsyncStorage:
         return self._view.scope.tenant
 
     def with_timeout(self, seconds: float) -> AsyncStorage:
-        """The same storage with another deadline for a whole operation, retries included."""
-        if not seconds > 0:
-            raise InvalidArgumentError("a timeout must be more than 0 seconds")
-        return type(self)(self._executor.with_timeout(seconds), self._view)
+        """The same storage with another deadline for a whole operation, retries included.
+
+        seconds: more than 0, at most 86,400 (a day).
+        """
+        deadline = arguments.seconds(seconds, "a timeout")
+        return type(self)(self._executor.with_timeout(deadline), self._view)
 
     async def capabilities(self) -> frozenset[StorageCapability]:
         """What the tenant's backend, as configured, can do beyond the common methods."""
@@ -226,7 +229,7 @@ class AsyncStorage:
             content_disposition=check_header(content_disposition, "content_disposition"),
             content_encoding=check_header(content_encoding, "content_encoding"),
             content_language=check_header(content_language, "content_language"),
-            metadata=encode_metadata(metadata) if metadata else NO_METADATA,
+            metadata=NO_METADATA if metadata is None else encode_metadata(metadata),
         )
         endpoint = await self._executor.endpoint()
         physical = self._view.key(key, endpoint)
@@ -271,6 +274,10 @@ class AsyncStorage:
 
         if_none_match: "*" copies only where there is nothing: else `already_exists`.
 
+        The attributes are those that `ObjectInfo` names. What else a store may keep with an
+        object that others wrote is not carried: on S3 Expires, the storage class, the website
+        redirect and tags.
+
         Raises `not_found` for the source; `precondition_failed` when it is replaced meanwhile.
         """
         condition = Condition.of(if_none_match, None)
@@ -290,12 +297,20 @@ class AsyncStorage:
         condition = Condition.of(None, if_match)
         endpoint = await self._executor.endpoint()
         physical = self._view.key(key, endpoint)
-        await self._executor.run(
-            operations.DELETE if condition.if_match is None else operations.DELETE_MATCHING,
-            lambda backend: backend.delete(physical, if_match=condition.if_match),
-            requires=(None if condition.if_match is None else StorageCapability.CONDITIONAL_DELETE),
-            endpoint=endpoint,
-        )
+        if condition.if_match is None:
+            await self._executor.run(
+                operations.DELETE,
+                lambda backend: backend.delete(physical),
+                resolve=removed(physical),
+                endpoint=endpoint,
+            )
+        else:
+            await self._executor.run(
+                operations.DELETE_MATCHING,
+                lambda backend: backend.delete(physical, if_match=condition.if_match),
+                requires=StorageCapability.CONDITIONAL_DELETE,
+                endpoint=endpoint,
+            )
 
     async def delete_many(self, keys: Iterable[str]) -> dict[str, PlatformError | None]:
         """Remove objects in batches; for each key None, or why it may still be there.
@@ -303,8 +318,10 @@ class AsyncStorage:
         All keys are checked before the first is removed. A batch that fails as a whole is the
         outcome of each of its keys; the others go on.
         """
-        if isinstance(keys, str):
-            raise InvalidArgumentError("delete_many takes several keys, not one text")
+        if isinstance(keys, str) or not isinstance(keys, Iterable):
+            raise InvalidArgumentError(
+                f"delete_many takes several keys, such as a list, not {type(keys).__name__}"
+            )
         endpoint = await self._executor.endpoint()
         wanted = {self._view.key(key, endpoint): key for key in keys}
         failures = await remove_many(self._executor, endpoint, list(wanted))
@@ -351,8 +368,7 @@ class AsyncStorage:
         limits: StorageLimits = endpoint.backend.limits
         physical = self._view.prefix(prefix, endpoint)
         wanted = limits.max_page if limit is None else limit
-        if not 1 <= wanted <= limits.max_page:
-            raise InvalidArgumentError(f"limit must be 1 to {limits.max_page}")
+        arguments.whole(wanted, "limit", 1, limits.max_page)
         raw = None
         if cursor is not None:
             raw = self._view.cursor(cursor, endpoint, prefix, delimiter)
@@ -387,8 +403,7 @@ class AsyncStorage:
         endpoint = await self._executor.endpoint()
         limits: StorageLimits = endpoint.backend.limits
         physical = self._view.key(key, endpoint)
-        if isinstance(expires_in, bool) or not 1 <= expires_in <= limits.max_presign:
-            raise InvalidArgumentError(f"expires_in must be 1 to {limits.max_presign} seconds")
+        arguments.whole(expires_in, "expires_in (seconds)", 1, limits.max_presign)
         attributes = Attributes(
             content_type=check_header(content_type, "content_type"),
             content_disposition=check_header(content_disposition, "content_disposition"),

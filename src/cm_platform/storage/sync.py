@@ -97,7 +97,10 @@ class Storage:
         return self._async.tenant
 
     def with_timeout(self, seconds: float) -> Storage:
-        """The same storage with another deadline for a whole operation, retries included."""
+        """The same storage with another deadline for a whole operation, retries included.
+
+        seconds: more than 0, at most 86,400 (a day).
+        """
         return Storage(self._async.with_timeout(seconds))
 
     def capabilities(self) -> frozenset[StorageCapability]:
@@ -225,6 +228,10 @@ class Storage:
         """Copy an object within the tenant's storage, attributes included; no bytes come here.
 
         if_none_match: "*" copies only where there is nothing: else `already_exists`.
+
+        The attributes are those that `ObjectInfo` names. What else a store may keep with an
+        object that others wrote is not carried: on S3 Expires, the storage class, the website
+        redirect and tags.
 
         Raises `not_found` for the source; `precondition_failed` when it is replaced meanwhile.
         """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cm_platform.storage.keys import REVISION, SHA256
+from cm_platform.storage.backend import REVISION, SHA256
 
 from .harness import StorageFace, StorageHarness, pattern, refused
 
@@ -142,6 +142,12 @@ class AttributesConformance(StorageHarness):
         self, storage: Storage, face: StorageFace, value: Any
     ) -> None:
         refused(face, storage.put, "key", b"body", metadata={"name": value})
+
+    @pytest.mark.parametrize("metadata", [["a"], [], "a", 5, [("a", "b")], {"a"}])
+    def test_what_is_no_mapping_is_no_metadata(
+        self, storage: Storage, face: StorageFace, metadata: Any
+    ) -> None:
+        refused(face, storage.put, "key", b"body", metadata=metadata)
 
     @pytest.mark.parametrize("value", ["", " x", "x ", "a\r\nx-evil: 1", "a\nb", "é", "\x00", 5])
     @pytest.mark.parametrize("header", list(HEADERS))

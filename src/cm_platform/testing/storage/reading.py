@@ -14,8 +14,7 @@ from cm_platform.errors import (
     NotFoundError,
     PreconditionFailedError,
 )
-from cm_platform.storage.backend import Attributes
-from cm_platform.storage.keys import SHA256
+from cm_platform.storage.backend import SHA256, Attributes
 
 from .harness import Seen, StorageFace, StorageHarness, pattern, refused
 
@@ -145,11 +144,27 @@ class ReadingConformance(StorageHarness):
         with pytest.raises(InvalidArgumentError):
             storage.get_ranges("key", [(0, 5), (100, 5)], gap=gap)
 
-    @pytest.mark.parametrize("wrong", [(-1, 5), (0, 0), (3, -1)])
+    @pytest.mark.parametrize(
+        "wrong",
+        [(-1, 5), (0, 0), (3, -1), (0,), (0, 1, 2), (0, None), ("0", 1), (0, True), 5, None, "01"],
+    )
     def test_wrong_ranges_are_refused_before_any_io(
-        self, storage: Storage, face: StorageFace, wrong: tuple[int, int]
+        self, storage: Storage, face: StorageFace, wrong: Any
     ) -> None:
         refused(face, storage.get_ranges, "key", [(0, 1), wrong])
+
+    def test_what_is_no_sequence_of_ranges_is_refused_before_any_io(
+        self, storage: Storage, face: StorageFace
+    ) -> None:
+        ranges: Any
+        for ranges in (None, 5, "ranges", {(0, 1)}, iter([(0, 1)])):
+            refused(face, storage.get_ranges, "key", ranges)
+
+    @pytest.mark.parametrize("gap", [-1, "1", 1.5, None, True, float("nan")])
+    def test_a_wrong_gap_is_refused_before_any_io(
+        self, storage: Storage, face: StorageFace, gap: Any
+    ) -> None:
+        refused(face, storage.get_ranges, "key", [(0, 1)], gap=gap)
 
     def test_if_match_reads_that_version_only(self, storage: Storage) -> None:
         first = storage.put("key", b"first")
@@ -268,9 +283,21 @@ class ReadingConformance(StorageHarness):
         storage.ping()
         storage.put("key", b"body")
         assert storage.with_timeout(30).get("key").read() == b"body"
-        for seconds in (0, -1, float("nan")):
-            with pytest.raises(InvalidArgumentError):
-                storage.with_timeout(seconds)
+
+    @pytest.mark.parametrize(
+        "seconds",
+        [0, -1, 86_401, 10**400, float("inf"), float("nan"), True, "1", None],
+        ids=lambda value: f"{value}"[:9],
+    )
+    def test_a_wrong_deadline_is_refused_before_any_io(
+        self, storage: Storage, face: StorageFace, seconds: Any
+    ) -> None:
+        refused(face, storage.with_timeout, seconds)
+
+    def test_an_opened_object_is_shown_by_its_key_and_size(self, storage: Storage) -> None:
+        storage.put("folder/key", b"body")
+        with storage.get("folder/key", start=1) as stored:
+            assert repr(stored).endswith("StoredObject(key='folder/key', size=4)")
 
 
 __all__ = ["ReadingConformance"]

@@ -52,6 +52,12 @@ class RemovingConformance(StorageHarness):
         assert storage.delete_many(key for key in ("a", "b")) == {"a": None, "b": None}
         assert list(storage.list()) == []
 
+    @pytest.mark.parametrize("keys", [None, 5, "key", b"key"])
+    def test_what_is_not_several_keys_is_refused_before_any_io(
+        self, storage: Storage, face: StorageFace, keys: Any
+    ) -> None:
+        refused(face, storage.delete_many, keys)
+
     def test_delete_many_goes_in_batches(self, storage: Storage, face: StorageFace) -> None:
         present = [f"present/{n:03}" for n in range(30)]
         for key in present:

@@ -268,7 +268,9 @@ class WritingConformance(StorageHarness):
     def test_a_part_size_that_the_store_refuses_is_an_invalid_argument(
         self, storage: Storage, face: StorageFace
     ) -> None:
-        for part_size in (face.limits.min_part - 1, face.limits.max_part + 1, 0, -1):
+        low, high = face.limits.min_part - 1, face.limits.max_part + 1
+        part_size: Any
+        for part_size in (low, high, 0, -1, "1", float(low + 1), True, None):
             refused(face, storage.put, "key", b"x", part_size=part_size)
 
 

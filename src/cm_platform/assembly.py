@@ -1,0 +1,315 @@
+"""A configuration brought to life: what both faces of a platform share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, NoReturn
+
+from .config import Config
+from .errors import ConfigInvalidError, InvalidArgumentError, PlatformError
+from .executor import Executor
+from .opening import Opener, TenantEndpoints
+from .registry import Registry
+from .routing import KINDS, Ledger, Route, RouteEvent, RouteTable, Rules, known_routes
+from .runtime import Clock
+from .signing import Signer
+from .tenant import Layout, Scope, Tenant
+
+# Handles are made again in microseconds: enough for the tenants of a busy hour, and bounded.
+SERVICES_KEPT: Final = 10_000
+
+OnRouteEvent = Callable[[RouteEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a backend answers. latency: seconds. error: why it does not."""
+
+    service: str
+    backend: str
+    ok: bool
+    latency: float
+    error: PlatformError | None = None
+
+
+class Assembly:
+    """A configuration, its route tables, its endpoints and its services, under one face."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        is_async: bool,
+        registry: Registry,
+        clock: Clock,
+        ledger: Ledger | None,
+        on_route_event: OnRouteEvent | None,
+    ) -> None:
+        from .routing.openfeature import (
+            Registration,
+            RulesProvider,
+            openfeature_evaluator,
+            subscribe,
+        )
+
+        check_startable(config, ledger)
+        self.config = config
+        self.clock = clock
+        self.is_async = is_async
+        self.services: dict[tuple[str, Tenant], Any] = {}
+        self.signer = _signer(config)
+        self.opener = Opener(config, registry, clock, is_async=is_async)
+        self.ledger = ledger
+        self._registration = Registration(RulesProvider(_rules(config)))
+        self._ends: list[Callable[[], None]] = []
+        self.tables: dict[str, RouteTable] = {}
+        self.layouts: dict[str, Layout] = {}
+        for name, settings in config.kinds.items():
+            kind = KINDS[name]
+            remote = settings.flags == "openfeature"
+            evaluate = openfeature_evaluator(kind) if remote else self._registration.evaluator(kind)
+            table = RouteTable(
+                kind,
+                evaluate,
+                known=partial(self._refusal, name),
+                ttl=settings.route_ttl,
+                clock=clock,
+                on_event=on_route_event or _ignore,
+                ledger=ledger,
+            )
+            self.tables[name] = table
+            self.layouts[name] = Layout(settings.layout)
+            changed = table.invalidate
+            self._ends.append(
+                subscribe(changed) if remote else self._registration.subscribe(changed)
+            )
+        _ASSEMBLIES.add(self)
+
+    def _refusal(self, kind: str, route: Route) -> str | None:
+        settings = self.config.kinds[kind]
+        known = known_routes(settings.backends, settings.migrations)
+        return known(route) or (_NOT_EXECUTABLE if route.migration is not None else None)
+
+    def reload(self, config: Config) -> None:
+        """Go on with other rules, and with backends that are new.
+
+        Raises `config_invalid`, and changes nothing, when anything else differs: what is open
+        was opened with it.
+        """
+        check_startable(config, self.ledger)
+        if changed := _changed(self.config, config):
+            raise ConfigInvalidError(
+                "a reload takes other rules and new backends; start anew for changes of: "
+                + ", ".join(changed)
+            )
+        self.config = config
+        self.opener.use(config)
+        self._registration.provider.update(_rules(config))
+        # The provider tells them, too, in a thread of the SDK's: a moment later.
+        for table in self.tables.values():
+            table.invalidate()
+
+    def service(self, kind: Any, tenant: Any) -> Any:
+        if not isinstance(tenant, Tenant):
+            raise InvalidArgumentError(
+                f"a tenant is a cm_platform.Tenant, not {type(tenant).__name__}: "
+                "Tenant('<uuid or slug>')"
+            )
+        settings = self.config.kinds.get(kind) if isinstance(kind, str) else None
+        if settings is None:
+            self._refuse(kind)
+        endpoints = TenantEndpoints(
+            kind, tenant.id, self.tables[kind], self.opener, is_async=self.is_async
+        )
+        executor = Executor(
+            kind,
+            endpoints,
+            labels=_labels(tenant) if self.config.telemetry.tenant_attribute else None,
+        )
+        service = _SERVICES[kind](
+            executor, Scope(tenant, self.layouts[kind]), self.signer, self.is_async
+        )
+        if len(self.services) >= SERVICES_KEPT:
+            with suppress(KeyError, StopIteration, RuntimeError):
+                del self.services[next(iter(self.services))]
+        # Of two threads that come here at once, both get the first one's.
+        return self.services.setdefault((kind, tenant), service)
+
+    def _refuse(self, kind: Any) -> NoReturn:
+        if isinstance(kind, str) and kind in KINDS:
+            raise ConfigInvalidError(f"{kind} is not configured: add a [{kind}] table")
+        raise InvalidArgumentError(
+            f"there is no service called {kind!r}; there are: {', '.join(KINDS)}"
+        )
+
+    async def health(self) -> list[Health]:
+        names = [
+            (kind, backend)
+            for kind, settings in self.config.kinds.items()
+            for backend in settings.backends
+        ]
+        runtime = self.opener.session().runtime
+        return await runtime.gather(
+            (self._health(kind, backend) for kind, backend in names), limit=8
+        )
+
+    async def _health(self, kind: str, backend: str) -> Health:
+        from .operation import Operation
+
+        started = self.clock.monotonic()
+        error: PlatformError | None = None
+        try:
+            endpoint = await self.opener.open(kind, backend, None)
+            await Executor(kind, _Fixed(endpoint)).run(
+                Operation(kind, "ping", "read"), lambda opened: opened.ping()
+            )
+        except PlatformError as failed:
+            error = failed
+        return Health(kind, backend, error is None, self.clock.monotonic() - started, error)
+
+    async def native(self, name: str) -> Any:
+        kind, _, backend = name.partition(".")
+        settings = self.config.kinds.get(kind)
+        if settings is None or backend not in settings.backends:
+            known = [f"{k}.{b}" for k, s in self.config.kinds.items() for b in s.backends]
+            raise InvalidArgumentError(
+                f"no configured backend is called {name!r}; there are: {', '.join(known)}"
+            )
+        endpoint = await self.opener.open(kind, backend, None)
+        return endpoint.backend.native()
+
+    async def close(self) -> None:
+        self.services.clear()
+        while self._ends:
+            self._ends.pop()()
+        self._registration.close()
+        await self.opener.close()
+
+    def after_fork(self) -> None:
+        for table in self.tables.values():
+            table.after_fork()
+
+
+class _Fixed:
+    """The endpoints of an executor that has only one."""
+
+    def __init__(self, endpoint: Any) -> None:
+        self._endpoint = endpoint
+
+    def current(self) -> Any:
+        return self._endpoint
+
+    async def refresh(self) -> Any:
+        return self._endpoint
+
+
+def _storage(executor: Executor, scope: Scope, signer: Signer, is_async: bool) -> Any:
+    from .storage.service import AsyncStorage
+    from .storage.sync import Storage
+    from .storage.view import View
+
+    service = AsyncStorage(executor, View(scope, signer))
+    return service if is_async else Storage(service)
+
+
+_SERVICES: Final[Mapping[str, Callable[[Executor, Scope, Signer, bool], Any]]] = {
+    "storage": _storage,
+}
+
+
+def _labels(tenant: Tenant) -> dict[str, str]:
+    labels = {"cm_platform.tenant.id": tenant.id}
+    if tenant.site_id is not None:
+        labels["cm_platform.site.id"] = tenant.site_id
+    if tenant.user_id is not None:
+        labels["user.id"] = tenant.user_id
+    return labels
+
+
+def _signer(config: Config) -> Signer:
+    keys = {key_id: key.get_secret_value().encode() for key_id, key in config.signing.keys.items()}
+    if not keys or config.signing.current is None:
+        # Good for this process: enough for a script. `doctor` tells who needs more.
+        return Signer({"process": secrets.token_bytes(32)}, "process")
+    return Signer(keys, config.signing.current)
+
+
+_NOT_EXECUTABLE: Final = "this version reads migrations and does not carry them out yet"
+
+
+def check_startable(config: Config, ledger: Ledger | None) -> None:
+    """Raise `config_invalid` for what is well-formed and must not run.
+
+    Migrations are not carried out yet; and without a ledger nothing may move a tenant of a kind
+    that holds data but the operator's word.
+    """
+    problems: list[str] = []
+    for name, settings in config.kinds.items():
+        for number, rule in enumerate(settings.rules):
+            where = f"{name}.rules[{number}]"
+            if rule.route.migration is not None:
+                problems.append(
+                    f"{where}: the route {rule.route} cannot be used: {_NOT_EXECUTABLE}. Route "
+                    "these tenants to a backend"
+                )
+            if rule.percent is not None and KINDS[name].holds_data and ledger is None:
+                problems.append(f"{where}.percent: {_UNPROVEN}")
+        if settings.flags == "openfeature" and KINDS[name].holds_data and ledger is None:
+            problems.append(f"{name}.flags: {_UNPROVEN}")
+    if problems:
+        raise ConfigInvalidError("\n".join(problems))
+
+
+_UNPROVEN: Final = (
+    "refused without a ledger that knows where each tenant's data is; name the tenants instead"
+)
+
+
+def _rules(config: Config) -> dict[str, Rules]:
+    return {
+        kind: Rules(kind, settings.rules, Route.parse(settings.default))
+        for kind, settings in config.kinds.items()
+    }
+
+
+def _changed(before: Config, after: Config) -> list[str]:
+    """The settings that differ and cannot be taken over, by path."""
+    if before.kinds.keys() != after.kinds.keys():
+        return ["the kinds that are configured"]
+    changed = [
+        name for name in ("signing", "telemetry") if getattr(before, name) != getattr(after, name)
+    ]
+    for kind, old in before.kinds.items():
+        new = after.kinds[kind]
+        names = ("layout", "flags", "route_ttl", "timeout", "retry", "breaker", "tenants")
+        changed += [f"{kind}.{n}" for n in names if getattr(old, n) != getattr(new, n)]
+        changed += [
+            f"{kind}.backends.{name}"
+            for name, backend in old.backends.items()
+            if new.backends.get(name) != backend
+        ]
+    return changed
+
+
+def _ignore(event: RouteEvent) -> None:
+    pass
+
+
+_ASSEMBLIES: Final[weakref.WeakSet[Assembly]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for assembly in list(_ASSEMBLIES):
+        assembly.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+__all__ = ["Assembly", "Health", "OnRouteEvent", "check_startable"]
