@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cm_platform.runtime import AsyncRuntime, BlockingRuntime, Runtime
+from cm_platform.errors import UnavailableError
+from cm_platform.runtime import AsyncRuntime, BlockingRuntime, Runtime, drive
 
 from .doubles import Face, until
 
@@ -347,3 +348,21 @@ def test_threads_are_few_however_many_gather_at_once() -> None:
     drive(runtime.close())
     assert totals == [20] * 8
     assert meter.most <= 32
+
+
+def test_a_runtime_that_is_closed_meanwhile_ends_what_it_began_and_begins_no_more() -> None:
+    runtime = BlockingRuntime()
+    finished: list[int] = []
+
+    async def work(number: int) -> None:
+        finished.append(number)
+
+    def coroutines() -> Iterator[Coroutine[Any, Any, None]]:
+        yield work(0)
+        yield work(1)
+        drive(runtime.close())
+        yield work(2)
+
+    with pytest.raises(UnavailableError, match="closed"):
+        drive(runtime.gather(coroutines(), limit=8))
+    assert sorted(finished) == [0, 1]

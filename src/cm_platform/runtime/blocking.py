@@ -11,6 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
+from cm_platform.errors import UnavailableError
+
 from .background import Background, Stop
 from .clock import SYSTEM_CLOCK, Clock
 from .driving import drive
@@ -80,7 +82,12 @@ class BlockingRuntime:
                         coroutine.close()
                         break
                     context = contextvars.copy_context()
-                    future = pool.submit(context.run, self._share, coroutine, failures)
+                    try:
+                        future = pool.submit(context.run, self._share, coroutine, failures)
+                    except RuntimeError as error:
+                        # The pool was shut down while we took from the iterable.
+                        coroutine.close()
+                        raise UnavailableError("the platform was closed", not_sent=True) from error
                     futures.append(future)
                     pending.add(future)
                     while len(pending) >= limit and not failures:
@@ -154,7 +161,9 @@ class BlockingRuntime:
         if busy:
             logger.warning("%d background threads are still busy and are left behind", busy)
         if workers is not None:
-            workers.shutdown(wait=False, cancel_futures=True)
+            # What waits for a thread still gets one: a future that is cancelled here would never
+            # wake the `gather` that waits for it.
+            workers.shutdown(wait=False)
 
     def _stop_here(self) -> Stop | None:
         return self._background.stop_here()
