@@ -67,8 +67,8 @@ pyright: sync ## pyright, strict
 arrows: sync ## who may import whom (.importlinter)
 	$(call check,arrows,.venv/bin/lint-imports --no-logo --cache-dir .cache/import-linter)
 
-faces: sync ## the sync faces are what the async ones generate
-	$(call check,faces,$(PYTHON) scripts/generate_faces.py --check)
+faces: sync ## what is generated is current
+	$(call check,faces,$(PYTHON) scripts/generate_faces.py --check && $(PYTHON) scripts/generate_settings.py --check)
 
 checks: $(CHECKS) ## every check above
 

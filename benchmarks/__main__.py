@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks import layers, resolution, storage
-from benchmarks.report import Finding, as_json, show
+from benchmarks.report import Finding, as_json, as_markdown, show
 
 
 def _resolution(rounds: int) -> list[Finding]:
@@ -24,7 +24,7 @@ def _resolution(rounds: int) -> list[Finding]:
 
 
 def _layers(rounds: int) -> list[Finding]:
-    return [layers.head(rounds)]
+    return [layers.calls(rounds)]
 
 
 def _storage(rounds: int) -> list[Finding]:
@@ -48,6 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all unless given")
     parser.add_argument("--json", metavar="FILE", help="write the figures there; - for stdout")
+    parser.add_argument("--markdown", metavar="FILE", help="write the goals there, as a table")
     parser.add_argument("--rounds", type=int, default=9, help="rounds per comparison (9)")
     arguments = parser.parse_args()
     if unknown := [part for part in arguments.parts if part not in PARTS]:
@@ -62,6 +63,8 @@ def main() -> int:
             findings += PARTS[part](arguments.rounds)
             progress.remove_task(task)
     show(findings, console)
+    if arguments.markdown:
+        Path(arguments.markdown).write_text(as_markdown(findings) + "\n", encoding="utf-8")
     if arguments.json == "-":
         sys.stdout.write(as_json(findings) + "\n")
     elif arguments.json:

@@ -59,6 +59,18 @@ def as_json(findings: Sequence[Finding]) -> str:
     return json.dumps(document, indent=2)
 
 
+def as_markdown(findings: Sequence[Finding]) -> str:
+    """The goals as a table, for the README."""
+    lines = ["| what | measured | goal | |", "|---|---|---|---|"]
+    for finding in findings:
+        for goal in finding.goals:
+            verdict = {True: "reached", False: "**missed**", None: ""}[goal.reached]
+            lines.append(
+                f"| {goal.what} | {goal.figure:,.2f} {goal.unit} | {goal.goal} | {verdict} |"
+            )
+    return "\n".join(lines)
+
+
 def show(findings: Sequence[Finding], console: Console) -> None:
     """The tables for people."""
     for finding in findings:

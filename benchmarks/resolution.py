@@ -5,10 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from statistics import median
 
-import svcs
+with warnings.catch_warnings():
+    # svcs imports the test client of Starlette, which warns about its own future.
+    warnings.simplefilter("ignore")
+    import svcs
 
 import cm_platform
 from benchmarks.harness import Contender, interleave
@@ -82,7 +86,7 @@ def _rules(count: int) -> Rules:
 
 
 _BARE = "import dataclasses, enum, typing, logging"
-_OURS = "import cm_platform"
+_OURS = f"{_BARE}; import cm_platform"
 
 
 def imports(rounds: int) -> Finding:
@@ -92,7 +96,7 @@ def imports(rounds: int) -> Finding:
         for statement, found in times.items():
             found.append(_import_ms(statement))
     bare, ours = median(times[_BARE]), median(times[_OURS])
-    finding = Finding("Import", [(_BARE, bare * 1e3, 0.0), (_OURS, ours * 1e3, 0.0)])
+    finding = Finding("Import (wall time)", [(_BARE, bare * 1e3, 0.0), (_OURS, ours * 1e3, 0.0)])
     finding.at_most(
         "import cm_platform over dataclasses, enum, typing, logging", ours - bare, 10, "ms"
     )

@@ -1,4 +1,4 @@
-"""Numbers that callers hand over: checked by one rule, before any I/O."""
+"""Numbers and callbacks that callers hand over: checked by one rule, before any I/O."""
 
 from __future__ import annotations
 
@@ -31,4 +31,10 @@ def seconds(value: object, what: str) -> float:
     return float(value)
 
 
-__all__ = ["seconds", "whole"]
+def callback(value: object, what: str) -> None:
+    """A callable or None; `invalid_argument` for anything else."""
+    if value is not None and not callable(value):
+        raise InvalidArgumentError(f"{what} must be callable or None, not {type(value).__name__}")
+
+
+__all__ = ["callback", "seconds", "whole"]

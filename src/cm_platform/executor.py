@@ -8,7 +8,8 @@ path only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from .errors import (
@@ -22,7 +23,7 @@ from .operation import Capability, Operation, Resolve
 from .recovery import Recovery
 from .resilience import CircuitBreaker, RetryBudget, RetryPolicy
 from .runtime import Runtime
-from .stream import OpenAt, Reply, Stream
+from .stream import Reply, Stream
 from .telemetry import observed, observing
 
 T = TypeVar("T")
@@ -148,6 +149,15 @@ class Executor:
                 return await self._run(operation, call, endpoint, requires, resolve, details)
         return await self._run(operation, call, endpoint, requires, resolve, None)
 
+    @contextmanager
+    def span(self, operation: Operation, endpoint: Endpoint) -> Generator[None, None, None]:
+        """One span and one measurement around an operation that takes several requests."""
+        if not observing():
+            yield
+            return
+        with observed(operation, endpoint.name, self._labels, endpoint.runtime.clock):
+            yield
+
     def check(self, operation: Operation, capability: Capability, endpoint: Endpoint) -> None:
         """Raise `unsupported` when the endpoint lacks the capability."""
         if capability not in endpoint.capabilities:
@@ -259,29 +269,22 @@ class Executor:
     async def stream(
         self,
         operation: Operation,
-        open_at: OpenAt[R],
+        call: Callable[[Any], Awaitable[R]],
         *,
-        size: Callable[[R], int],
         requires: Capability | None = None,
         endpoint: Endpoint | None = None,
     ) -> Stream[R]:
-        """Open a reply that outlives the call.
+        """Open a reply that outlives the call: a download, tokens as they come, a long poll.
 
-        open_at: given the backend, where in the body to begin, where to end (None: at its end)
-            and the first reply (None at first), asks for that: the same version, or an error.
-        size: given the first reply, how many bytes its body must have.
+        call: given the backend, opens it. May be called several times.
+        requires, endpoint: as in `run`.
 
         The deadline covers the opening and each wait for more; not what the caller does between.
         """
         if endpoint is None:
             endpoint = await self.endpoint()
-        reply = await self.run(
-            operation,
-            lambda backend: open_at(backend, 0, None, None),
-            requires=requires,
-            endpoint=endpoint,
-        )
-        return Stream(self, operation, endpoint, reply, open_at, size(reply))
+        reply = await self.run(operation, call, requires=requires, endpoint=endpoint)
+        return Stream(self, operation, endpoint, reply)
 
 
 __all__ = ["Endpoint", "Endpoints", "Executor"]

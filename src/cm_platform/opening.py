@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import BaseModel
+
 from .config import BackendConfig, Config, KindConfig
 from .errors import DeadlineExceededError, InternalError, PlatformError, UnavailableError
 from .executor import Endpoint
@@ -140,7 +142,9 @@ class Opener:
     ) -> Endpoint:
         descriptor = self._registry.get(kind, config.driver)
         try:
-            backend: Any = await descriptor.open(config.settings, session.runtime)
+            backend: Any = await descriptor.open(
+                _impatient(config.settings, kind_config.timeout), session.runtime
+            )
         except PlatformError as error:
             error.service, error.backend = error.service or kind, error.backend or config.name
             raise
@@ -261,6 +265,20 @@ class TenantEndpoints:
         endpoint = await self._opener.open(self._kind, route.backend, self._tenant_id)
         self._held = (route, endpoint)
         return endpoint
+
+
+def _impatient(settings: BaseModel, timeout: float) -> BaseModel:
+    """The settings, none of whose socket timeouts is longer than a whole operation's.
+
+    A blocking call can be interrupted by its socket only: with more patience there, a deadline
+    would not hold. By convention these settings are called `connect_timeout`, `read_timeout`.
+    """
+    cut = {
+        name: timeout
+        for name in ("connect_timeout", "read_timeout")
+        if isinstance(found := getattr(settings, name, None), int | float) and found > timeout
+    }
+    return settings.model_copy(update=cut) if cut else settings
 
 
 def _closed() -> UnavailableError:

@@ -46,8 +46,19 @@ def test_explain_tells_file_environment_and_default_apart(
     settings = run("config", "explain", "--json").document["settings"]
     found = {setting["path"]: (setting["value"], setting["source"]) for setting in settings}
     assert found["storage.default"] == ("disk", near.name)
-    assert found["storage.timeout"] == ("7.0", "environment CM_PLATFORM__STORAGE__TIMEOUT")
-    assert found["storage.retry.attempts"][1] == "default"
+    assert found["storage.timeout"] == (7.0, "environment CM_PLATFORM__STORAGE__TIMEOUT")
+    assert found["storage.retry.attempts"] == (4, "default")
+    assert found["storage.backends.disk.fsync"] == (False, "default")
+    assert found["storage.backends.disk.lacks"] == ([], "default")
+    assert found["signing.current"] == (None, "default")
+
+
+def test_explain_masks_secrets_for_programs_too(run: Any, far_config: Path) -> None:
+    done = run("config", "explain", "--json", "--config", far_config)
+    found = {setting["path"]: setting["value"] for setting in done.document["settings"]}
+    assert found["storage.backends.far.secret_access_key"] == "********"
+    assert found["storage.tenants.own.backends.far.secret_access_key"] == "********"
+    assert found["signing.keys.one"] == "********"
 
 
 def test_explain_narrows_to_whole_segments_of_a_path(run: Any, near: Path) -> None:
@@ -71,6 +82,21 @@ def test_check_names_everything_that_is_wrong(run: Any, near: Path) -> None:
     assert done.code == 3
     assert "storage.default" in done.stderr
     assert "timeout" in done.stderr
+    error = run("config", "check", "--json").error
+    assert [problem.partition(":")[0] for problem in error["problems"]] == [
+        "storage.timeuot",
+        "storage.default",
+    ]
+
+
+def test_check_counts_in_words_that_fit(run: Any, near: Path) -> None:
+    near.write_text(
+        NEAR + '[[storage.rules]]\ntenants = ["acme"]\nroute = "disk"\n'
+        '[storage.tenants.own]\nbackends.disk.path = "own"\n'
+    )
+    told = run("config", "check").stdout
+    assert "default disk, 1 rule, 1 tenant with settings of their own" in told
+    assert "1 tenant has settings of their own" in run("doctor").stdout
 
 
 def test_check_refuses_what_this_version_cannot_carry_out(run: Any, near: Path) -> None:
@@ -128,7 +154,14 @@ def test_doctor_says_what_is_wrong_with_a_configuration(run: Any, near: Path) ->
 
 def test_doctor_ends_with_a_summary(run: Any, near: Path) -> None:
     last = run("doctor").stdout.splitlines()[-1]
-    assert last.endswith("1 warnings, 0 failed")
+    assert last.endswith("1 warning, 0 failed")
+
+
+@pytest.mark.parametrize("timeout", ["inf", "1e9"])
+def test_doctor_waits_for_a_while_only(run: Any, near: Path, timeout: str) -> None:
+    done = run("doctor", "--timeout", timeout)
+    assert done.code == 2
+    assert "--timeout must be a number of seconds" in done.stderr
 
 
 @pytest.mark.parametrize(("days", "status"), [(0, "ok"), (180, "ok"), (181, "warning"), (-1, "ok")])

@@ -75,6 +75,20 @@ def test_a_run_without_tests_is_no_success(run: Any, monkeypatch: pytest.MonkeyP
     assert "exit code 5" in done.stderr
 
 
+def test_an_expression_that_no_test_matches_is_wrong_usage(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = tmp_path / "short_suite.py"
+    suite.write_text("def test_kept(): pass\n")
+    monkeypatch.setattr("cm_platform.cli.conformance.SUITE", suite)
+    done = run("conformance", "run", "--embedded", "--json", "-k", "nothing")
+    assert done.code == 2
+    assert "no test of the suite matches" in done.stderr
+    done = run("conformance", "run", "--embedded", "--json", "-k", "(")
+    assert done.code == 2
+    assert "not one that pytest reads" in done.stderr
+
+
 def test_a_backend_s_table_means_the_same_when_it_is_read_again(far_config: Path) -> None:
     far = load(far_config, environ={}).kinds["storage"].backends["far"]
     again = load({"storage": {"default": "far", "backends": {"far": table_of(far)}}}, environ={})

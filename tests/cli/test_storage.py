@@ -170,6 +170,16 @@ def test_metadata_without_an_equals_sign_is_refused(run: Any) -> None:
     assert run("storage", "put", "a", "-", "-m", "oops", *HERE, input=b"").code == 2
 
 
+@pytest.mark.parametrize(("file", "wrong"), [("none.png", "does not exist"), (".", "directory")])
+def test_put_of_no_file_names_the_argument_and_the_order(run: Any, file: str, wrong: str) -> None:
+    done = run("storage", "put", "press/cover.png", file, "--json", *HERE)
+    assert done.code == 2
+    assert done.error["code"] == "invalid_argument"
+    assert f"FILE '{file}'" in done.error["message"]
+    assert wrong in done.error["message"]
+    assert "storage put KEY FILE" in done.error["message"]
+
+
 def test_presign_prints_the_url_and_nothing_else_on_stdout(run: Any, far_config: Path) -> None:
     args = ("storage", "presign", "a", "-t", "acme", "--config", far_config)
     done = run(*args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -294,8 +295,11 @@ def test_explain_and_repr_keep_secrets(file: Path, registry: Registry) -> None:
     config = load(file, environ=ENVIRON, registry=registry)
     settings = explained(config)
     secret = settings["storage.backends.r2.secret_access_key"]
-    assert secret == (secret.path, "********", "cm_platform.toml via ${R2_SECRET}")
+    assert (secret.value, secret.data) == ("********", "********")
+    assert secret.source == "cm_platform.toml via ${R2_SECRET}"
     assert settings["signing.keys.a"].value == "********"
+    assert settings["signing.keys.a"].data == "********"
+    assert settings["storage.backends.r2.url"].data == "https://********@host/x"
     assert settings["storage.backends.r2.url"].value == "https://********@host/x"
     for text in (repr(config), str(config), repr(config.explain())):
         assert "a-very-secret-word" not in text
@@ -309,9 +313,23 @@ def test_explain_shortens_long_lists(registry: Registry) -> None:
     assert value == "[t0, t1, t2, t3, t4, … (1000 in all)]"
 
 
+def test_explain_has_data_for_programs(registry: Registry) -> None:
+    rules = [{"tenants": [f"t{n}" for n in range(9)], "route": "s3"}]
+    config = load({"storage": {**SMALL["storage"], "rules": rules}}, environ={}, registry=registry)
+    settings = explained(config)
+    assert settings["storage.rules[0].tenants"].data == [f"t{n}" for n in range(9)]
+    assert settings["storage.rules[0].route"].data == "s3"
+    assert settings["storage.timeout"].data == 60.0
+    assert settings["storage.retry.attempts"].data == 4
+    assert settings["telemetry.tenant_attribute"].data is False
+    assert settings["signing.current"].data is None
+    everything = [setting.data for setting in (*settings.values(), *defaults())]
+    assert json.loads(json.dumps(everything, allow_nan=False)) == everything
+
+
 def test_defaults_say_what_holds_where_nothing_is_said(registry: Registry) -> None:
     settings = {setting.path: setting for setting in defaults(registry)}
-    assert settings["storage.timeout"] == ("storage.timeout", "60.0", "default")
+    assert settings["storage.timeout"] == ("storage.timeout", "60.0", "default", 60.0)
     assert settings["storage.retry.attempts"].value == "4"
     assert settings["storage.backends.demo.tuning.pool_size"].value == "10"
     assert "storage.backends.demo.bucket" not in settings

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from cm_platform import errors
-from cm_platform.errors import ErrorCode, NotFoundError, PlatformError
+from cm_platform.errors import ConfigInvalidError, ErrorCode, NotFoundError, PlatformError
 
 CLASSES = [
     found

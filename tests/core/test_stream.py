@@ -1,9 +1,9 @@
-"""Bytes that outlive the call: resumed where they were cut, whole, of one version, or an error."""
+"""Replies that outlive the call: walked, awaited, judged, opened anew, closed. Of any kind."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -11,495 +11,464 @@ import pytest
 
 from cm_platform.errors import (
     DeadlineExceededError,
-    IntegrityError,
+    InternalError,
     InvalidArgumentError,
     PermissionDeniedError,
     PlatformError,
-    PreconditionFailedError,
     UnavailableError,
+    UnsupportedError,
 )
 from cm_platform.executor import Executor
 from cm_platform.resilience import CircuitBreaker, RetryPolicy
 from cm_platform.runtime import drive, drive_each
-from cm_platform.stream import WHOLE_READ, Stream
+from cm_platform.stream import Stream
 
-from .doubles import READ, Face, FakeClock, ForbiddenError, LostError, Route, ScriptedBackend
+from .doubles import (
+    READ,
+    Face,
+    FakeClock,
+    ForbiddenError,
+    LostError,
+    RefusedError,
+    Route,
+    ScriptedBackend,
+    StrangeError,
+)
 
-BODY = bytes(range(256)) * 4
-CHUNK = 100
-
-
-class Object:
-    """A store of one object, whose connections are cut as the test says.
-
-    cuts: for each opening, after how many bytes the connection fails; None: not at all.
-    """
-
-    capabilities: frozenset[str] = frozenset()
-
-    def __init__(
-        self,
-        *cuts: int | None,
-        body: bytes = BODY,
-        how: Callable[[], Exception] | None = LostError,
-        chunk: int = CHUNK,
-    ) -> None:
-        self.chunk = chunk
-        self.body = body
-        self.etag = "v1"
-        self.cuts = list(cuts)
-        self.how = how
-        self.opened: list[tuple[int, str | None]] = []
-        self.replies: list[Reply] = []
-        self.translate = ScriptedBackend().translate
-
-    async def get(self, start: int, end: int | None, if_match: str | None) -> Reply:
-        self.opened.append((start, if_match))
-        if if_match not in (None, self.etag):
-            raise PreconditionFailedError("replaced")
-        cut = self.cuts.pop(0) if self.cuts else None
-        reply = Reply(self.etag, self.body[start:end], cut, self.how, self.chunk)
-        self.replies.append(reply)
-        return reply
+WORDS = ["so", "it", "comes", "word", "by", "word"]
 
 
-class Reply:
-    def __init__(
-        self,
-        etag: str,
-        body: bytes,
-        cut: int | None,
-        how: Callable[[], Exception] | None,
-        chunk: int,
-    ) -> None:
-        self.chunk = chunk
-        self.etag = etag
-        self.body = body
-        self.cut = cut
-        self.how = how
-        self.closed = 0
+class Speech:
+    """A reply that says words; an exception among them is raised, a function is awaited."""
+
+    def __init__(self, *words: Any, log: list[str] | None = None) -> None:
+        self.words = words
+        self.log: list[str] = [] if log is None else log
         self.refuses_to_close = False
 
-    async def read(self) -> bytes:
-        if self.cut is not None and self.how is not None:
-            raise self.how()
-        return self.body[: self.cut]
+    async def say(self) -> AsyncIterator[str]:
+        try:
+            for word in self.words:
+                if isinstance(word, Exception):
+                    raise word
+                if callable(word):
+                    await word()
+                else:
+                    yield word
+        finally:
+            self.log.append("silent")
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        end = len(self.body) if self.cut is None else self.cut
-        for start in range(0, end, self.chunk):
-            yield self.body[start : min(start + self.chunk, end)]
-        if self.cut is not None and self.how is not None:
-            raise self.how()
+    async def whole(self) -> str:
+        return " ".join([word async for word in self.say()])
 
     async def close(self) -> None:
-        self.closed += 1
+        self.log.append("closed")
         if self.refuses_to_close:
             raise OSError("broken pipe")
 
+    @property
+    def closed(self) -> int:
+        return self.log.count("closed")
 
-class Reading:
-    """An object opened through an executor, on one face."""
 
-    def __init__(self, face: Face, stored: Object, *, attempts: int = 4, **options: Any) -> None:
+class Watched(CircuitBreaker):
+    """Remembers what it was told of."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.told: list[PlatformError] = []
+
+    def failed(self, error: PlatformError) -> None:
+        self.told.append(error)
+        super().failed(error)
+
+
+class Listening:
+    """Speeches opened one after the other through an executor, on one face."""
+
+    def __init__(self, face: Face, *speeches: Any, attempts: int = 4, **options: Any) -> None:
         self.face = face
-        self.stored = stored
+        self.speeches = [speech for speech in speeches if isinstance(speech, Speech)]
+        self.backend = ScriptedBackend(*speeches)
         self.clock = FakeClock()
-        self.breaker = CircuitBreaker(self.clock, failures=3)
+        self.breaker = Watched(self.clock)
         self.endpoint = face.endpoint(
-            stored,
+            self.backend,
             self.clock,
             policy=RetryPolicy(attempts=attempts),
             breaker=self.breaker,
             **options,
         )
-        self.executor = Executor("storage", Route(self.endpoint))
+        self.route = Route(self.endpoint)
+        self.executor = Executor("storage", self.route)
+        self.firsts: list[Speech] = []
 
-    async def open(self, size: int | None = None) -> Stream[Reply]:
-        async def open_at(
-            backend: Object, begin: int, end: int | None, first: Reply | None
-        ) -> Reply:
-            return await backend.get(begin, end, None if first is None else first.etag)
+    async def open(self, **options: Any) -> Stream[Speech]:
+        return await self.executor.stream(READ, _call, **options)
 
-        length = len(self.stored.body) if size is None else size
-        return await self.executor.stream(READ, open_at, size=lambda reply: length)
+    async def reopen(self, backend: ScriptedBackend, first: Speech) -> Speech:
+        self.firsts.append(first)
+        speech: Speech = await backend.call()
+        return speech
 
-    def whole(self, size: int | None = None) -> bytes:
-        async def run() -> bytes:
-            return await (await self.open(size)).read()
+    def words(self, *, resumed: bool = False) -> list[str]:
+        async def run() -> list[str]:
+            stream = await self.open()
+            reopen = self.reopen if resumed else None
+            return [word async for word in stream.items(Speech.say, reopen=reopen)]
 
         return self.face.run(run())
 
-    def pieces(self, size: int | None = None) -> list[bytes]:
-        async def run() -> list[bytes]:
-            stream = await self.open(size)
-            return [chunk async for chunk in stream.chunks()]
+    def whole(self, *, resumed: bool = False) -> str:
+        async def run() -> str:
+            stream = await self.open()
+            return await stream.once(Speech.whole, reopen=self.reopen if resumed else None)
 
         return self.face.run(run())
 
     def all_closed(self) -> bool:
-        return all(reply.closed for reply in self.stored.replies)
+        return all(speech.closed for speech in self.speeches)
 
 
-MIB = 1024 * 1024
+def _call(backend: ScriptedBackend) -> Awaitable[Any]:
+    return backend.call()
 
 
-def large(times: int = 1) -> bytes:
-    """Somewhat more than so many times what is read with one request; no two MiB are alike."""
-    mib = [number.to_bytes(2, "big") * (MIB // 2) for number in range(WHOLE_READ // MIB * times)]
-    return b"".join([*mib, b"and more"])
+both = pytest.mark.parametrize("how", ["words", "whole"])
 
 
-# Whole ------------------------------------------------------------------------------------
+# Opened and read --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [b"", b"x", BODY], ids=["empty", "one-byte", "small"])
-def test_a_body_is_read_whole_and_its_connection_let_go(face: Face, body: bytes) -> None:
-    reading = Reading(face, Object(body=body))
-    assert reading.whole() == body
-    assert reading.stored.opened == [(0, None)]
-    assert reading.all_closed()
+def test_items_come_one_by_one_and_the_reply_is_closed(face: Face) -> None:
+    listening = Listening(face, Speech(*WORDS))
+    assert listening.words() == WORDS
+    assert listening.all_closed()
 
 
-@pytest.mark.parametrize("body", [b"", b"x", BODY], ids=["empty", "one-byte", "small"])
-def test_a_body_comes_in_pieces_and_its_connection_is_let_go(face: Face, body: bytes) -> None:
-    reading = Reading(face, Object(body=body))
-    pieces = reading.pieces()
-    assert b"".join(pieces) == body
-    assert all(len(piece) <= CHUNK for piece in pieces)
-    assert reading.all_closed()
+def test_one_thing_is_awaited_and_the_reply_is_closed(face: Face) -> None:
+    listening = Listening(face, Speech(*WORDS))
+    assert listening.whole() == " ".join(WORDS)
+    assert listening.all_closed()
 
 
-def test_a_small_body_that_was_cut_is_read_again(face: Face) -> None:
-    reading = Reading(face, Object(10, 10, None))
-    assert reading.whole() == BODY
-    assert reading.stored.opened == [(0, None), (0, "v1"), (0, "v1")]
-    assert reading.all_closed()
+def test_the_first_answer_is_at_hand_before_anything_is_read(face: Face) -> None:
+    listening = Listening(face, Speech(*WORDS))
+
+    async def run() -> None:
+        stream = await listening.open()
+        assert stream.reply is listening.speeches[0]
+        assert (stream.used, stream.closed) == (False, False)
+        await stream.close()
+        assert stream.closed
+
+    face.run(run())
 
 
-def test_a_large_body_that_was_cut_costs_the_rest_only(face: Face) -> None:
-    body = large()
-    reading = Reading(face, Object(MIB * 3, None, body=body, chunk=MIB))
-    assert reading.whole() == body
-    assert reading.stored.opened == [(0, None), (MIB * 3, "v1")]
-    assert reading.all_closed()
+def test_the_opening_is_retried_as_any_call(face: Face) -> None:
+    listening = Listening(face, RefusedError(), Speech(*WORDS))
+    assert listening.words() == WORDS
+    assert listening.backend.calls == 2
 
 
-@pytest.mark.parametrize("chunk", [MIB, 3 * MIB, 11 * MIB], ids=lambda size: f"{size // MIB}-MiB")
-@pytest.mark.parametrize("cut", [None, MIB], ids=["uncut", "cut"])
-def test_a_very_large_body_is_read_from_both_ends(face: Face, chunk: int, cut: int | None) -> None:
-    body = large(5)
-    reading = Reading(face, Object(cut, body=body, chunk=chunk))
-    assert reading.whole() == body
-    assert {etag for _, etag in reading.stored.opened[1:]} <= {"v1"}
-    assert reading.all_closed()
+def test_a_lacking_capability_is_refused_before_anything_is_opened(face: Face) -> None:
+    listening = Listening(face, Speech(*WORDS))
+    with pytest.raises(UnsupportedError):
+        face.run(listening.open(requires="telepathy"))
+    assert listening.backend.calls == 0
 
 
-def test_a_very_large_body_that_was_replaced_meanwhile_is_never_mixed(face: Face) -> None:
-    class Replaced(Object):
-        async def get(self, start: int, end: int | None, if_match: str | None) -> Reply:
-            if not self.opened:
-                reply = await super().get(start, end, if_match)
-                original = reply.chunks
+def test_an_endpoint_that_is_given_answers_whatever_the_route_says(face: Face) -> None:
+    listening = Listening(face, Speech("from", "the", "route"))
+    other = face.endpoint(ScriptedBackend(Speech("given")), listening.clock)
 
-                async def chunks() -> AsyncIterator[bytes]:
-                    # The beginning comes slowly, so that somebody asks for the end.
-                    while len(self.opened) < 2:
-                        await face.runtime().sleep(0.001)
-                    async for chunk in original():
-                        yield chunk
+    async def run() -> str:
+        return await (await listening.open(endpoint=other)).once(Speech.whole)
 
-                reply.chunks = chunks  # type: ignore[method-assign]
-                return reply
-            self.etag = "v2"
-            return await super().get(start, end, if_match)
-
-    reading = Reading(face, Replaced(None, body=large(4), chunk=MIB))
-    with pytest.raises(PreconditionFailedError):
-        reading.whole()
-    assert reading.all_closed()
+    assert face.run(run()) == "given"
 
 
-# Resumed ----------------------------------------------------------------------------------
+# Failures ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [LostError, None], ids=["fails", "ends-early"])
-@pytest.mark.parametrize("cut", [0, 1, 99, 100, 101, len(BODY) - 1])
-def test_a_cut_body_goes_on_at_the_right_byte_of_the_same_version(
-    face: Face, cut: int, how: Callable[[], Exception] | None
+@both
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (LostError(), UnavailableError),
+        (ForbiddenError(), PermissionDeniedError),
+        (StrangeError(), InternalError),
+        (UnavailableError("it ended too early", retryable=True), UnavailableError),
+    ],
+    ids=["lost", "forbidden", "strange", "the-kinds-own"],
+)
+def test_a_failure_on_the_way_is_classified_and_final(
+    face: Face, how: str, raised: Exception, code: type[PlatformError]
 ) -> None:
-    reading = Reading(face, Object(cut, None, how=how))
-    assert b"".join(reading.pieces()) == BODY
-    assert reading.stored.opened == [(0, None), (cut, "v1")]
-    assert reading.all_closed()
-
-
-def test_progress_earns_new_patience(face: Face) -> None:
-    reading = Reading(face, Object(*[1] * 10), attempts=2)
-    assert b"".join(reading.pieces()) == BODY
-    assert [start for start, _ in reading.stored.opened] == list(range(11))
-
-
-@pytest.mark.parametrize("how", [LostError, None], ids=["fails", "ends-early"])
-@pytest.mark.parametrize("read", ["whole", "pieces"])
-def test_without_progress_it_gives_up(
-    face: Face, read: str, how: Callable[[], Exception] | None
-) -> None:
-    reading = Reading(face, Object(*[0] * 100, how=how), attempts=3)
-    with pytest.raises(UnavailableError) as caught:
-        getattr(reading, read)()
-    assert len(reading.stored.opened) == 3
+    listening = Listening(face, Speech("so", raised))
+    with pytest.raises(code) as caught:
+        getattr(listening, how)()
     assert not caught.value.retryable
     assert str(caught.value).startswith("storage.get on scripted: ")
-    assert reading.all_closed()
+    assert listening.backend.calls == 1
+    assert listening.all_closed()
 
 
-@pytest.mark.parametrize("read", ["whole", "pieces"])
-def test_a_body_that_was_replaced_meanwhile_is_never_mixed(face: Face, read: str) -> None:
-    class Replaced(Object):
-        async def get(self, start: int, end: int | None, if_match: str | None) -> Reply:
-            if self.opened:
-                self.body, self.etag = b"new" * 999, "v2"
-            return await super().get(start, end, if_match)
+def test_what_came_before_the_failure_was_delivered(face: Face) -> None:
+    listening = Listening(face, Speech("so", "it", LostError()))
+    heard: list[str] = []
 
-    reading = Reading(face, Replaced(150))
-    with pytest.raises(PreconditionFailedError):
-        getattr(reading, read)(len(BODY))
-    assert reading.all_closed()
+    async def run() -> None:
+        async for word in (await listening.open()).items(Speech.say):
+            heard.append(word)  # noqa: PERF401 - what was heard before it fails
 
-
-@pytest.mark.parametrize("read", ["whole", "pieces"])
-def test_more_bytes_than_were_announced_are_an_error(face: Face, read: str) -> None:
-    reading = Reading(face, Object())
-    with pytest.raises(IntegrityError, match="longer than was announced"):
-        getattr(reading, read)(len(BODY) - 1)
-    assert reading.all_closed()
+    with pytest.raises(UnavailableError):
+        face.run(run())
+    assert heard == ["so", "it"]
 
 
-@pytest.mark.parametrize("read", ["whole", "pieces"])
-def test_a_refusal_on_the_way_is_not_resumed(face: Face, read: str) -> None:
-    reading = Reading(face, Object(150, how=ForbiddenError))
-    with pytest.raises(PermissionDeniedError) as caught:
-        getattr(reading, read)()
-    assert isinstance(caught.value.__cause__, ForbiddenError)
-    assert len(reading.stored.opened) == 1
-    assert reading.all_closed()
+@both
+def test_the_breaker_hears_of_failures_on_the_way(face: Face, how: str) -> None:
+    listening = Listening(face, Speech("so", LostError()))
+    with pytest.raises(UnavailableError) as caught:
+        getattr(listening, how)()
+    assert listening.breaker.told == [caught.value]
 
 
-def test_a_connection_that_cannot_be_closed_hides_nothing(face: Face) -> None:
-    class Stubborn(Object):
-        async def get(self, start: int, end: int | None, if_match: str | None) -> Reply:
-            reply = await super().get(start, end, if_match)
-            reply.refuses_to_close = True
-            return reply
+@both
+def test_less_patience_than_was_configured_says_nothing_about_the_backend(how: str) -> None:
+    listening = Listening(Face(True), Speech("so", hang), timeout=60.0)
+    listening.executor = listening.executor.with_timeout(0.02)
+    with pytest.raises(DeadlineExceededError):
+        getattr(listening, how)()
+    assert listening.breaker.told == []
 
-    assert b"".join(Reading(face, Stubborn(150)).pieces()) == BODY
-    assert Reading(face, Stubborn(150)).whole() == BODY
+
+def test_a_stream_that_somebody_closed_says_nothing_about_the_backend(face: Face) -> None:
+    listening = Listening(face, Speech("so", LostError()))
+
+    async def run() -> None:
+        stream = await listening.open()
+        async for _ in stream.items(Speech.say, reopen=listening.reopen):
+            await stream.close()
+
+    with pytest.raises(UnavailableError):
+        face.run(run())
+    assert (listening.breaker.told, listening.firsts) == ([], [])
+    assert listening.all_closed()
+
+
+@both
+def test_a_reply_that_cannot_be_closed_hides_nothing(face: Face, how: str) -> None:
+    speech = Speech(*WORDS)
+    speech.refuses_to_close = True
+    assert getattr(Listening(face, speech), how)() in (WORDS, " ".join(WORDS))
+
+
+# Opened anew ------------------------------------------------------------------------------
+
+
+def test_a_kind_that_can_reopen_goes_on_after_a_failure(face: Face) -> None:
+    first = Speech(*WORDS[:2], LostError())
+    listening = Listening(face, first, Speech(*WORDS[2:5], LostError()), Speech(*WORDS[5:]))
+    assert listening.words(resumed=True) == WORDS
+    assert listening.firsts == [first, first]
+    assert listening.all_closed()
+
+
+def test_one_thing_is_asked_for_again_of_the_new_reply(face: Face) -> None:
+    listening = Listening(face, Speech("so", LostError()), Speech(*WORDS))
+    assert listening.whole(resumed=True) == " ".join(WORDS)
+    assert listening.all_closed()
+
+
+def test_each_item_earns_new_attempts(face: Face) -> None:
+    speeches = [Speech(word, LostError()) for word in WORDS]
+    listening = Listening(face, *speeches, Speech(), attempts=2)
+    assert listening.words(resumed=True) == WORDS
+
+
+@both
+def test_without_an_item_the_attempts_come_to_an_end(face: Face, how: str) -> None:
+    listening = Listening(face, *(Speech(LostError()) for _ in range(10)), attempts=3)
+    with pytest.raises(UnavailableError) as caught:
+        getattr(listening, how)(resumed=True)
+    assert not caught.value.retryable
+    assert listening.backend.calls == 3
+
+
+@both
+def test_a_refusal_is_not_opened_anew(face: Face, how: str) -> None:
+    listening = Listening(face, Speech("so", ForbiddenError()), Speech(*WORDS))
+    with pytest.raises(PermissionDeniedError):
+        getattr(listening, how)(resumed=True)
+    assert listening.backend.calls == 1
+
+
+def test_an_exhausted_budget_ends_it(face: Face) -> None:
+    listening = Listening(face, Speech("so", LostError()), Speech(*WORDS))
+    while listening.endpoint.budget.withdraw():
+        pass
+    with pytest.raises(UnavailableError):
+        listening.words(resumed=True)
+    assert listening.backend.calls == 1
+
+
+def test_a_refusal_to_reopen_is_what_the_caller_hears(face: Face) -> None:
+    listening = Listening(face, Speech("so", LostError()), ForbiddenError())
+    with pytest.raises(PermissionDeniedError):
+        listening.words(resumed=True)
+    assert listening.all_closed()
+
+
+def test_what_is_opened_anew_follows_no_new_route(face: Face) -> None:
+    listening = Listening(face, Speech("so", LostError()), Speech("on"))
+
+    async def run() -> list[str]:
+        stream = await listening.open()
+        listening.route.endpoint = face.endpoint(ScriptedBackend(Speech("off")), listening.clock)
+        return [word async for word in stream.items(Speech.say, reopen=listening.reopen)]
+
+    assert face.run(run()) == ["so", "on"]
+
+
+def test_a_stream_closed_while_it_is_opened_anew_leaves_nothing_open(face: Face) -> None:
+    listening = Listening(face, Speech("so", LostError()), Speech("on"))
+    opened: list[Stream[Speech]] = []
+
+    async def reopen(backend: ScriptedBackend, first: Speech) -> Speech:
+        await opened[0].close()
+        return await listening.reopen(backend, first)
+
+    async def run() -> None:
+        opened.append(await listening.open())
+        async for _ in opened[0].items(Speech.say, reopen=reopen):
+            pass
+
+    with pytest.raises(UnavailableError):
+        face.run(run())
+    assert listening.all_closed()
 
 
 # Patience ---------------------------------------------------------------------------------
 
 
-class Slow(Object):
-    """Hangs in the middle of the body."""
-
-    async def get(self, start: int, end: int | None, if_match: str | None) -> Reply:
-        reply = await super().get(start, end, if_match)
-        reply.cut = 0
-        reply.how = None
-        original = reply.chunks
-
-        async def chunks() -> AsyncIterator[bytes]:
-            async for chunk in original():
-                yield chunk
-            await asyncio.sleep(60)
-
-        async def read() -> bytes:
-            await asyncio.sleep(60)
-            return b""
-
-        reply.chunks, reply.read = chunks, read  # type: ignore[method-assign]
-        return reply
+async def hang() -> None:
+    await asyncio.sleep(60)
 
 
-@pytest.mark.parametrize("read", ["whole", "pieces"])
-def test_a_body_that_hangs_is_given_up(read: str) -> None:
-    reading = Reading(Face(True), Slow(), timeout=0.01, attempts=2)
+@both
+def test_a_wait_for_more_has_a_deadline(how: str) -> None:
+    listening = Listening(Face(True), Speech("so", hang, "late"), timeout=0.02)
     with pytest.raises(DeadlineExceededError):
-        getattr(reading, read)()
-    assert len(reading.stored.opened) == 2
-    assert reading.all_closed()
-
-
-class SlowToOpen(Slow):
-    """Lets others run before it answers, so that their failures come before its success."""
-
-    async def get(self, start: int, end: int | None, if_match: str | None) -> Reply:
-        for _ in range(20):
-            await asyncio.sleep(0)
-        return await super().get(start, end, if_match)
-
-
-@pytest.mark.parametrize("impatient", [True, False], ids=["callers", "configured"])
-def test_only_the_configured_patience_trips_the_breaker(impatient: bool) -> None:
-    reading = Reading(Face(True), SlowToOpen(), attempts=2, timeout=60.0 if impatient else 0.05)
-    if impatient:
-        reading.executor = reading.executor.with_timeout(0.05)
-
-    async def run() -> None:
-        streams = [await reading.open() for _ in range(5)]
-        await asyncio.gather(*(stream.read() for stream in streams), return_exceptions=True)
-
-    tripped: list[bool] = []
-    original = reading.breaker.failed
-
-    def failed(error: PlatformError) -> None:
-        original(error)
-        tripped.append(reading.breaker.open_until > 0)
-
-    reading.endpoint.breaker = _Watched(reading.breaker, failed)  # type: ignore[assignment]
-    asyncio.run(run())
-    assert any(tripped) is not impatient
-    assert reading.all_closed()
-
-
-class _Watched:
-    """A breaker whose failures are seen as they come."""
-
-    def __init__(self, breaker: CircuitBreaker, failed: Callable[[PlatformError], None]) -> None:
-        self._breaker = breaker
-        self.failed = failed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._breaker, name)
+        getattr(listening, how)()
+    assert listening.all_closed()
 
 
 def test_the_deadline_does_not_count_what_the_caller_does_between() -> None:
-    reading = Reading(Face(True), Object(), timeout=0.02)
+    listening = Listening(Face(True), Speech(*WORDS), timeout=0.02)
 
-    async def run() -> bytes:
-        body = b""
-        async for chunk in (await reading.open()).chunks():
+    async def run() -> list[str]:
+        heard: list[str] = []
+        async for word in (await listening.open()).items(Speech.say):
             await asyncio.sleep(0.005)
-            body += chunk
-        return body
+            heard.append(word)
+        return heard
 
-    assert asyncio.run(run()) == BODY
+    assert asyncio.run(run()) == WORDS
 
 
 # Closing ----------------------------------------------------------------------------------
 
 
 def test_close_lets_go_once(face: Face) -> None:
-    reading = Reading(face, Object())
+    listening = Listening(face, Speech(*WORDS))
 
     async def run() -> None:
-        stream = await reading.open()
+        stream = await listening.open()
         for _ in range(3):
             await stream.close()
 
     face.run(run())
-    assert [reply.closed for reply in reading.stored.replies] == [1]
+    assert listening.speeches[0].log == ["closed"]
 
 
-def test_breaking_off_lets_go_blocking() -> None:
-    reading = Reading(Face(False), Object())
-    stream = drive(reading.open())
-    for chunk in drive_each(stream.chunks()):
-        assert chunk == BODY[:CHUNK]
+def test_breaking_off_ends_the_walk_then_the_reply_blocking() -> None:
+    listening = Listening(Face(False), Speech(*WORDS))
+    stream = drive(listening.open())
+    for word in drive_each(stream.items(Speech.say)):
+        assert word == "so"
         break
-    assert reading.all_closed()
+    assert listening.speeches[0].log == ["silent", "closed"]
 
 
-def test_breaking_off_lets_go_async() -> None:
-    reading = Reading(Face(True), Object())
+def test_breaking_off_ends_the_walk_then_the_reply_async() -> None:
+    listening = Listening(Face(True), Speech(*WORDS))
 
     async def run() -> None:
-        stream = await reading.open()
-        async with aclosing(stream.chunks()) as chunks:  # type: ignore[type-var]
-            async for _ in chunks:
+        stream = await listening.open()
+        async with aclosing(stream.items(Speech.say)) as words:  # type: ignore[type-var]
+            async for _ in words:
                 break
-        assert reading.all_closed()
+        assert listening.speeches[0].log == ["silent", "closed"]
 
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("again", ["read", "chunks"])
-@pytest.mark.parametrize("before", ["read", "chunks", "close"])
-def test_a_body_can_be_read_once(face: Face, before: str, again: str) -> None:
-    reading = Reading(face, Object())
-
-    async def use(stream: Stream[Reply], how: str) -> None:
-        if how == "chunks":
-            async for _ in stream.chunks():
-                pass
-        else:
-            await getattr(stream, how)()
+def test_a_cancelled_reader_lets_go() -> None:
+    listening = Listening(Face(True), Speech("so", hang))
 
     async def run() -> None:
-        stream = await reading.open()
+        stream = await listening.open()
+        heard = asyncio.Event()
+
+        async def read() -> None:
+            async for _ in stream.items(Speech.say):
+                heard.set()
+
+        task = asyncio.create_task(read())
+        await heard.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert listening.all_closed()
+
+
+@pytest.mark.parametrize("again", ["items", "once"])
+@pytest.mark.parametrize("before", ["items", "once", "close"])
+def test_a_reply_can_be_read_once(face: Face, before: str, again: str) -> None:
+    listening = Listening(face, Speech(*WORDS))
+
+    async def use(stream: Stream[Speech], how: str) -> None:
+        if how == "items":
+            async for _ in stream.items(Speech.say):
+                pass
+        elif how == "once":
+            await stream.once(Speech.whole)
+        else:
+            await stream.close()
+
+    async def run() -> None:
+        stream = await listening.open()
         await use(stream, before)
         await use(stream, again)
 
     with pytest.raises(InvalidArgumentError, match="can be read once; ask for it again"):
         face.run(run())
-    assert len(reading.stored.opened) == 1
+    assert listening.backend.calls == 1
 
 
-def test_a_stream_that_somebody_closes_is_not_resumed(face: Face) -> None:
-    reading = Reading(face, Object(CHUNK, None))
+def test_the_items_may_be_made_of_the_reply_by_any_function(face: Face) -> None:
+    listening = Listening(face, Speech(*WORDS))
 
-    async def run() -> None:
-        stream = await reading.open()
-        async for _ in stream.chunks():
-            await stream.close()
+    async def lengths(speech: Speech) -> AsyncIterator[int]:
+        async for word in speech.say():
+            yield len(word)
 
-    with pytest.raises(PlatformError):
-        face.run(run())
-    assert len(reading.stored.opened) == 1
-    assert reading.all_closed()
+    async def run(iterate: Callable[[Speech], AsyncIterator[int]]) -> list[int]:
+        stream = await listening.open()
+        return [length async for length in stream.items(iterate)]
 
-
-def test_a_stream_closed_while_the_rest_is_asked_for_leaves_nothing_open(face: Face) -> None:
-    opened: list[Stream[Reply]] = []
-
-    class ClosesMeanwhile(Object):
-        async def get(self, start: int, end: int | None, if_match: str | None) -> Reply:
-            if self.opened:
-                await opened[0].close()
-            return await super().get(start, end, if_match)
-
-    reading = Reading(face, ClosesMeanwhile(150))
-
-    async def run() -> None:
-        opened.append(await reading.open())
-        async for _ in opened[0].chunks():
-            pass
-
-    with pytest.raises(UnavailableError):
-        face.run(run())
-    assert len(reading.stored.opened) == 2
-    assert reading.all_closed()
-
-
-def test_the_first_answer_is_at_hand(face: Face) -> None:
-    reading = Reading(face, Object(150, None))
-
-    async def run() -> str:
-        stream = await reading.open()
-        await stream.read()
-        return stream.reply.etag
-
-    assert face.run(run()) == "v1"
-
-
-def test_a_resumed_body_follows_no_new_route(face: Face) -> None:
-    reading = Reading(face, Object(150, None))
-
-    async def run() -> bytes:
-        stream = await reading.open()
-        other = face.endpoint(Object(body=b"other"), reading.clock)
-        reading.executor._endpoints.endpoint = other  # type: ignore[attr-defined]
-        return b"".join([chunk async for chunk in stream.chunks()])
-
-    assert face.run(run()) == BODY
+    assert face.run(run(lengths)) == [len(word) for word in WORDS]

@@ -64,6 +64,16 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_page_of_settings_is_current() -> None:
+    run = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, str(ROOT / "scripts" / "generate_settings.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_the_table_of_backends_in_the_readme_is_current() -> None:
     run = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-m", "cm_platform.cli", "services", "--check", str(ROOT / "README.md")],

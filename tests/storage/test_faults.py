@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,11 @@ from cm_platform import (
     UnavailableError,
 )
 from cm_platform.errors import DeadlineExceededError, PlatformError
+from cm_platform.runtime import drive
 from cm_platform.testing.faces import FACES, Face
 from cm_platform.testing.servers import Endpoint, FaultProxy, S3Server
+
+from .s3_faces import opened, s3_config
 
 pytestmark = pytest.mark.xdist_group("s3-faults")
 
@@ -117,7 +121,8 @@ def test_a_put_that_landed_is_not_sent_again_over_what_others_built_upon_it(
     proxy.lose_reply(method="PUT")
     info = storage.put("k", b"mine")
     assert proxy.forwarded(method="PUT") == 1
-    assert witness.put("k", b"built upon it", if_match=info.etag)
+    witness.put("k", b"built upon it", if_match=info.etag)
+    assert storage.get("k").read() == b"built upon it"
 
 
 def test_a_delete_that_landed_is_not_sent_again_over_a_new_object(
@@ -309,3 +314,97 @@ def test_a_server_that_ignores_a_range_is_found_out(
     proxy.respond(200, head, b"the whole object", method="GET", times=2)
     with pytest.raises(IntegrityError):
         storage.get_range("k", 2, 3)
+
+
+def _second_post(then: Callable[[], None]) -> Callable[[str], bool]:
+    """Of an upload's POSTs the first begins it, and the second is to complete it."""
+    posts: list[str] = []
+
+    def is_second(path: str) -> bool:
+        posts.append(path)
+        if len(posts) == 2:
+            then()
+        return len(posts) == 2
+
+    return is_second
+
+
+CONFLICT = b"<Error><Code>ConditionalRequestConflict</Code></Error>"
+
+
+def test_an_upload_that_was_completed_in_spite_of_a_conflict_is_a_success(
+    storage: Storage, bucket: Endpoint, native: Any, witness: Storage, proxy: FaultProxy
+) -> None:
+    def complete() -> None:
+        [upload] = native.list_multipart_uploads(Bucket=bucket.bucket)["Uploads"]
+        which = {"Bucket": bucket.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+        parts = [
+            {"PartNumber": part["PartNumber"], "ETag": part["ETag"]}
+            for part in native.list_parts(**which)["Parts"]
+        ]
+        native.complete_multipart_upload(**which, MultipartUpload={"Parts": parts})
+
+    proxy.respond(409, {}, CONFLICT, method="POST", path=_second_post(complete))
+    body = os.urandom(11 * MIB)
+    info = storage.put("k", body, part_size=5 * MIB)
+    assert witness.head("k").revision == info.revision
+    assert witness.get("k").read() == body
+
+
+def test_an_upload_that_is_gone_after_a_conflict_is_ambiguous_and_no_missing_object(
+    storage: Storage, bucket: Endpoint, native: Any, witness: Storage, proxy: FaultProxy
+) -> None:
+    def abort() -> None:
+        [upload] = native.list_multipart_uploads(Bucket=bucket.bucket)["Uploads"]
+        native.abort_multipart_upload(
+            Bucket=bucket.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+        )
+
+    for key in ("k", "taken"):
+        witness.put("taken", b"theirs")
+        proxy.respond(409, {}, CONFLICT, method="POST", path=_second_post(abort))
+        with pytest.raises(AmbiguousError):
+            storage.put(key, os.urandom(11 * MIB), part_size=5 * MIB)
+        proxy.clear()
+    assert not witness.exists("k")
+    assert witness.get("taken").read() == b"theirs"
+
+
+@pytest.fixture
+def native(bucket: Endpoint) -> Iterator[Any]:
+    """boto3's own client of the bucket, past the proxy."""
+    backend = opened(s3_config(bucket))
+    yield backend.native()
+    drive(backend.close())
+
+
+def _foreign(etag: str, **headers: str) -> dict[str, str]:
+    """A reply's head as a store sends it that keeps others' headers as the UTF-8 they are."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return {
+        "etag": f'"{etag}"',
+        "last-modified": "Mon, 23 Nov 2026 00:00:00 GMT",
+        **{name: value.encode().decode("latin-1") for name, value in sent.items()},
+    }
+
+
+def test_a_copy_keeps_the_metadata_of_others_that_is_not_ascii(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    etag = witness.put("k", b"x").etag
+    head = _foreign(etag, x_amz_meta_author="Zo\u00eb \u20ac", x_amz_meta_plain="a b")
+    proxy.respond(200, head, times=2, path=lambda path: path.endswith("/k"))
+    assert storage.copy("k", "copy").metadata == {"author": "Zo\u00eb \u20ac", "plain": "a b"}
+    assert witness.head("copy").metadata == {"author": "Zo\u00eb \u20ac", "plain": "a b"}
+
+
+def test_a_copy_refuses_a_header_that_it_could_not_carry_before_it_writes(
+    storage: Storage, witness: Storage, proxy: FaultProxy
+) -> None:
+    etag = witness.put("k", b"x").etag
+    head = _foreign(etag, content_disposition='inline; filename="\u00e9.pdf"')
+    proxy.respond(200, head, times=2, path=lambda path: path.endswith("/k"))
+    with pytest.raises(InvalidArgumentError, match="content_disposition"):
+        storage.copy("k", "copy")
+    assert proxy.forwarded(method="PUT") == 0
+    assert not witness.exists("copy")

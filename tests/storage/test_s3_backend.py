@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
+from cm_platform.errors import UnavailableError
+from cm_platform.runtime import drive
 from cm_platform.storage.backend import Attributes, Part, Presigned, StorageCapability
 from cm_platform.storage.s3 import S3Storage
+from cm_platform.storage.s3.client import new_client
+from cm_platform.storage.s3.connection import Connection
 from cm_platform.testing.servers import Endpoint, S3Server
 
 from .s3_faces import FACES, PLAIN, Face, body, failure, keys, on, s3_config
@@ -462,3 +466,44 @@ def test_what_the_service_lacks_is_never_asked(face: Face, bucket: Endpoint) -> 
             assert (error.code, error.not_sent) == ("unsupported", True)
 
     on(face, s3_config(bucket, lacks=frozenset(StorageCapability)), scenario)
+
+
+def test_after_close_nothing_is_opened_again(face: Face, bucket: Endpoint) -> None:
+    async def scenario(storage: S3Storage) -> None:
+        await storage.put("k", b"x", PLAIN)
+        await storage.put("k/", b"x", PLAIN)
+        await storage.close()
+        for call in (
+            storage.put("k", b"x", PLAIN),
+            storage.get("k/"),
+            storage.list("", delimiter=None, cursor=None, limit=1),
+            storage.presign("k", "GET", expires_in=1, attributes=PLAIN),
+        ):
+            error = await failure(storage, call)
+            assert (error.code, error.not_sent) == ("unavailable", True)
+            assert "closed" in str(error)
+        with pytest.raises(UnavailableError, match="closed"):
+            storage.native()
+
+    on(face, s3_config(bucket), scenario)
+
+
+def test_a_client_that_is_made_while_the_platform_closes_is_closed(
+    face: Face, bucket: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+
+    async def scenario(storage: S3Storage) -> None:
+        def slow(session: Any, connection: Connection) -> Any:
+            client = new_client(session, connection)
+            monkeypatch.setattr(client, "close", lambda: closed.append("client"))
+            drive(storage.close())
+            return client
+
+        monkeypatch.setattr("cm_platform.storage.s3.complete.new_client", slow)
+        error = await failure(storage, storage.head("k/"))
+        assert (error.code, error.not_sent) == ("unavailable", True)
+        assert closed == ["client"]
+        assert storage._complete._client is None
+
+    on(face, s3_config(bucket), scenario)

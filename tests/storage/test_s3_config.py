@@ -218,6 +218,34 @@ def test_the_environment_changes_nothing(
 
 
 @pytest.mark.parametrize("face", FACES)
+def test_profiles_and_files_of_the_machine_change_nothing_where_keys_are_given(
+    face: Face, bucket: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text(
+        "[default]\nregion = eu-west-1\ns3 =\n  use_accelerate_endpoint = true\n"
+        "  payload_signing_enabled = false\n"
+    )
+    (tmp_path / "credentials").write_text("this is no such file\n")
+
+    async def scenario(storage: S3Storage) -> None:
+        await storage.put("k", b"fast", PLAIN)
+        await storage.put("k/", b"complete", PLAIN)
+        assert await keys(storage) == ["k", "k/"]
+        signed = await storage.presign("k", "GET", expires_in=1, attributes=PLAIN)
+        assert signed.url.startswith(f"{bucket.url}/{bucket.bucket}/k?")
+
+    for name, value in (
+        ("AWS_CONFIG_FILE", str(tmp_path / "config")),
+        ("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials")),
+        ("AWS_PROFILE", "nobody"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.delenv("AWS_DEFAULT_PROFILE", raising=False)
+            patch.setenv(name, value)
+            on(face, s3_config(bucket), scenario)
+
+
+@pytest.mark.parametrize("face", FACES)
 def test_variables_that_only_obstore_reads_switch_it_off(
     face: Face,
     bucket: Endpoint,

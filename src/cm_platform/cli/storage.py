@@ -339,7 +339,7 @@ def _time(moment: datetime | None) -> str | None:
 
 def _readable(file: Path) -> Path:
     """The file; an error names the argument, and the order, which is easily mistaken."""
-    if file.is_file() or (file.exists() and not file.is_dir()):
+    if file.exists() and not file.is_dir():
         return file
     wrong = "is a directory" if file.is_dir() else "does not exist"
     raise InvalidArgumentError(f"FILE {str(file)!r} {wrong}; the order is: storage put KEY FILE")

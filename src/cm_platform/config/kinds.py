@@ -32,6 +32,13 @@ _NO_LEDGER: Final = (
 
 
 class _RuleTable(BaseModel):
+    """Who takes which route; the first rule that matches holds, one without a choice for all.
+
+    route: a backend, or a migration and its stage, such as "to-r2:shadow".
+    tenants: ids of tenants.
+    percent: of all tenants, sticky by tenant; refused without a ledger where data is held.
+    """
+
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     route: str
@@ -54,9 +61,7 @@ def read_kind(
     default = scalars.setdefault("default", "")
     settings = problems.validated(KindSettings, scalars, here)
     if isinstance(default, str):
-        named = table.get("migrations")
-        names = named if is_table(named) else {}
-        _check_default(shop, default, backend_tables, names, (*here, "default"))
+        _check_default(shop, default, backend_tables, table.get("migrations"), (*here, "default"))
     # Not from `settings`, which another setting's fault takes away.
     if isinstance(layout := scalars.get("layout"), str):
         _check_layout(shop, layout, (*here, "layout"))
@@ -88,7 +93,7 @@ def _check_default(
     shop: Workshop,
     default: str,
     backends: Mapping[str, object],
-    migrations: Mapping[str, object],
+    migrations: object,
     path: Path,
 ) -> None:
     names = ", ".join(sorted(backends)) or "none"
@@ -98,7 +103,7 @@ def _check_default(
         shop.problems.add(
             path, f"a default is a backend, not a migration's stage; backends are {names}"
         )
-    elif default not in backends and default in migrations:
+    elif default not in backends and is_table(migrations) and default in migrations:
         shop.problems.add(
             path,
             f"{shown(default)} is no backend but a migration, and a default is a backend; "

@@ -37,8 +37,13 @@ class Setting(NamedTuple):
 
 
 class RetryConfig(Settings):
-    """attempts: the first one included. initial, max: seconds to wait before the second and
-    at most."""
+    """How often and how long to try again.
+
+    attempts: at most, the first one included.
+    initial: seconds; before the second attempt a random time up to this is waited, before each
+        further one up to twice as long.
+    max: seconds that are waited before any attempt, at most.
+    """
 
     attempts: int = Field(default=4, ge=1, le=20)
     initial: float = Field(default=0.1, gt=0, le=60, allow_inf_nan=False)
@@ -52,14 +57,22 @@ class RetryConfig(Settings):
 
 
 class BreakerConfig(Settings):
-    """failures: in a row, until it opens. open_for: seconds until a probe is let through."""
+    """When to stop asking a backend that does not answer.
+
+    failures: so many in a row open it, and calls fail at once.
+    open_for: seconds until one call is let through, to see.
+    """
 
     failures: int = Field(default=10, ge=1, le=10_000)
     open_for: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
 
 
 class MigrationConfig(Settings):
-    """source, target: names of two backends of the kind."""
+    """A way from one backend to another.
+
+    source: the backend that has the data.
+    target: the backend that is to have it.
+    """
 
     source: str
     target: str
@@ -76,7 +89,8 @@ class BackendConfig(Settings):
 class KindSettings(Settings):
     """What a kind's table says beside its named tables.
 
-    layout: of physical keys, see `cm_platform.tenant.Layout`.
+    default: the backend of tenants that no rule matches.
+    layout: what keys look like in the store, made of `{tenant}`, `{site}` and `{key}`.
     flags: who is asked for routes: the rules of this configuration, or the provider that the
         application has set in OpenFeature.
     route_ttl: seconds that a route is used without asking again.
@@ -95,7 +109,6 @@ class KindSettings(Settings):
 class KindConfig(KindSettings):
     """Everything about one kind of service.
 
-    default: the backend of tenants that no rule matches.
     tenants: backends that are configured differently for one tenant, by tenant and name.
     """
 
@@ -108,7 +121,8 @@ class KindConfig(KindSettings):
 class SigningConfig(Settings):
     """Keys for cursors, envelopes and the gateway, by id.
 
-    current: the id of the key that signs; the others still verify.
+    current: the id of the key that signs; the others still verify. Left out, the only key.
+    keys: by id, each of 32 characters or more. Without keys, cursors hold in one process only.
     """
 
     current: str | None = None
@@ -116,7 +130,10 @@ class SigningConfig(Settings):
 
 
 class TelemetryConfig(Settings):
-    """tenant_attribute: put the ids of tenant, site and user on spans."""
+    """What traces tell.
+
+    tenant_attribute: put the ids of tenant, site and user on spans.
+    """
 
     tenant_attribute: bool = False
 

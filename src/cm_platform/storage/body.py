@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from io import UnsupportedOperation
+import stat
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from io import BytesIO, UnsupportedOperation
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias, cast
 
-from cm_platform.errors import IntegrityError, InvalidArgumentError
+from cm_platform.errors import IntegrityError, InternalError, InvalidArgumentError
 from cm_platform.runtime import Runtime, each
+
+from .lending import Lent
 
 Body: TypeAlias = "bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | Iterable[bytes]"
 AsyncBody: TypeAlias = "Body | AsyncIterable[bytes]"
 
 _BLOCK: Final = 1024 * 1024
+_AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0)
 
 
 class Source:
@@ -47,10 +59,10 @@ class Source:
 
 
 async def open_source(body: AsyncBody, runtime: Runtime) -> Source:
-    """The source of a body; `invalid_argument` names what a body may be.
+    """The source of a body, which the caller closes; `invalid_argument` names what it may be.
 
     A file is read once for its digest before it is sent. From a seekable file object, what
-    follows its position is the body.
+    follows its position is the body. A path must name a regular file.
     """
     if isinstance(body, bytes | bytearray | memoryview):
         held = cast("bytes | bytearray | memoryview", body)
@@ -64,26 +76,27 @@ async def open_source(body: AsyncBody, runtime: Runtime) -> Source:
             "must be encoded first, and a file name given as Path"
         )
     if isinstance(body, os.PathLike):
-        file = await runtime.call(_open, Path(body))
-        return await runtime.call(FileSource, file, runtime, True)
+        return await _opened(FileSource(runtime), Path(body), runtime)
     if hasattr(body, "read"):
         opened = cast("BinaryIO", body)
         if await runtime.call(_is_seekable, opened):
-            return await runtime.call(FileSource, opened, runtime, False)
+            return await _opened(FileSource(runtime), opened, runtime)
         return IterableSource(_blocks(opened, runtime), runtime)
     if isinstance(body, Iterable | AsyncIterable):
-        return IterableSource(each(cast("Iterable[bytes] | AsyncIterable[bytes]", body)), runtime)
+        return IterableSource(cast("Iterable[bytes] | AsyncIterable[bytes]", body), runtime)
     raise InvalidArgumentError(
         "a body is bytes, a path (pathlib.Path), a binary file or an iterable of bytes, not "
         f"{type(body).__name__}"
     )
 
 
-def _open(path: Path) -> BinaryIO:
+async def _opened(source: FileSource, file: Path | BinaryIO, runtime: Runtime) -> FileSource:
     try:
-        return path.open("rb")
-    except OSError as error:
-        raise InvalidArgumentError(f"the file cannot be read: {error.strerror}") from error
+        await runtime.call(source.begin, file)
+    except BaseException:
+        await source.close()
+        raise
+    return source
 
 
 class MemorySource(Source):
@@ -113,15 +126,7 @@ class _HashedSource(Source):
         super().__init__(size, sha256)
         self._runtime = runtime
         self._digest = hashlib.sha256()
-        self._handed = 0
-
-    async def _hand(self, piece: bytes) -> bytes:
-        if len(piece) > _BLOCK:
-            await self._runtime.call(self._digest.update, piece)
-        else:
-            self._digest.update(piece)
-        self._handed += len(piece)
-        return piece
+        self._handed: int = 0
 
     def finish(self) -> str:
         """See `Source`."""
@@ -138,72 +143,153 @@ class _HashedSource(Source):
 
 
 class FileSource(_HashedSource):
-    """A seekable file, read once for its digest and once to be sent."""
+    """A seekable file, read once for its digest and once to be sent.
 
-    def __init__(self, file: BinaryIO, runtime: Runtime, owned: bool) -> None:
+    It exists before the file is opened, so that a caller who is cancelled meanwhile can close it.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(None, None, runtime)
+        self._file: BinaryIO | None = None
+        self._owned = False
+        self._lent = Lent(self._let_go)
+
+    def begin(self, file: Path | BinaryIO) -> None:
+        """Open it, if it is given as a path, and read it for its digest. Blocks."""
+        with self._lent.used():
+            if isinstance(file, Path):
+                try:
+                    self._file, self._owned = _open(file), True
+                    self._read_once(self._file)
+                except OSError as error:
+                    raise InvalidArgumentError(
+                        f"the file cannot be read: {error.strerror or type(error).__name__}"
+                    ) from error
+            else:
+                self._file = file
+                self._read_once(file)
+
+    async def pieces(self, size: int) -> AsyncIterator[bytes]:
+        """See `Source`."""
+        assert self.size is not None  # noqa: S101 - for the type checker: set by `begin`
+        first = True
+        while first or self._handed < self.size:
+            # Allocated here: in a worker thread, each piece would come from that thread's share
+            # of the heap, which keeps it. Filled there, and given out without a copy.
+            held = BytesIO(bytes(min(size, self.size - self._handed)))
+            held.truncate(await self._runtime.call(self._fill, held))
+            piece = held.getvalue()
+            if not piece and not first:
+                return  # It became shorter, which `finish` sees.
+            first = False
+            yield piece
+            del held, piece  # Not to be held while the next one is read.
+        await self._runtime.call(self._fill, BytesIO(bytes(1)))  # It may have become longer.
+
+    async def close(self) -> None:
+        """Close the file if it was given as a path; when a thread reads it, that one does it."""
+        self._lent.close()
+
+    def _read_once(self, file: BinaryIO) -> None:
         start = file.tell()
         digest, size = hashlib.sha256(), 0
         while block := file.read(_BLOCK):
             if not isinstance(block, bytes):
                 raise InvalidArgumentError("the file must be opened in binary mode ('rb')")
+            if self._lent.closed:
+                raise InternalError("the caller was cancelled")
             digest.update(block)
             size += len(block)
         file.seek(start)
-        super().__init__(size, digest.hexdigest(), runtime)
-        self._file = file
-        self._owned = owned
+        self.size, self.sha256 = size, digest.hexdigest()
 
-    async def pieces(self, size: int) -> AsyncIterator[bytes | memoryview]:
-        """See `Source`."""
-        first = True
-        while (piece := await self._runtime.call(_read, self._file, size)) or first:
-            first = False
-            yield await self._hand(piece)
+    def _fill(self, held: BytesIO) -> int:
+        # A raw file may return less than it was asked for; parts must have equal sizes.
+        done = 0
+        with self._lent.used(), held.getbuffer() as target:
+            while done < len(target):
+                with target[done:] as rest:
+                    count = _read_into(self._file, rest)
+                if not count:
+                    break
+                done += count
+            with target[:done] as filled:
+                self._digest.update(filled)
+        self._handed += done
+        return done
 
-    async def close(self) -> None:
-        """Close the file if it was given as a path."""
-        if self._owned:
+    def _let_go(self) -> None:
+        if self._owned and self._file is not None:
             self._file.close()
 
 
 class IterableSource(_HashedSource):
     """Chunks of any size, regrouped. Its size is known at its end."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], runtime: Runtime) -> None:
+    def __init__(self, chunks: Iterable[bytes] | AsyncIterable[bytes], runtime: Runtime) -> None:
         super().__init__(None, None, runtime)
         self._chunks = chunks
+        self._iterator: Iterator[bytes] | AsyncIterator[bytes] | None = None
 
-    async def pieces(self, size: int) -> AsyncIterator[bytes | memoryview]:
+    async def pieces(self, size: int) -> AsyncIterator[bytes]:
         """See `Source`."""
-        gathered: list[bytes | memoryview] = []
-        missing = size
+        chunks = self._chunks
+        self._iterator = aiter(chunks) if isinstance(chunks, AsyncIterable) else iter(chunks)
+        held = BytesIO()
         first = True
-        async for chunk in self._chunks:
+        async for chunk in each(self._iterator):
             if not isinstance(chunk, bytes | bytearray | memoryview):
                 raise InvalidArgumentError(
                     f"an iterable body must yield bytes, not {type(chunk).__name__}"
                 )
-            # Whoever yields a buffer may fill it again at the next step; bytes are not copied.
             view = memoryview(bytes(chunk))
             while len(view):
-                gathered.append(view[:missing])
-                view, missing = view[missing:], missing - len(gathered[-1])
-                if not missing:
-                    piece = b"".join(gathered)
-                    gathered.clear()
-                    missing, first = size, False
-                    yield await self._hand(piece)
-        if gathered or first:
-            yield await self._hand(b"".join(gathered))
+                written = held.write(view[: size - held.tell()])
+                view = view[written:]
+                if held.tell() == size:
+                    first = False
+                    yield await self._hand(held.getvalue())
+                    held = BytesIO()  # After the piece is taken, to hold it no longer than that.
+        if held.tell() or first:
+            yield await self._hand(held.getvalue())
+
+    async def close(self) -> None:
+        """End a generator that was left midway: what it holds is let go of now, not some day."""
+        iterator, self._iterator = self._iterator, None
+        if isinstance(iterator, AsyncGenerator):
+            await iterator.aclose()
+        elif isinstance(iterator, Generator):
+            iterator.close()
+
+    async def _hand(self, piece: bytes) -> bytes:
+        if len(piece) > _BLOCK:
+            await self._runtime.call(self._digest.update, piece)
+        else:
+            self._digest.update(piece)
+        self._handed += len(piece)
+        return piece
 
 
-def _read(file: BinaryIO, size: int) -> bytes:
-    # A raw file may return less than it was asked for; parts must have equal sizes.
-    pieces: list[bytes] = []
-    while size and (block := file.read(size)):
-        pieces.append(block)
-        size -= len(block)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+def _open(path: Path) -> BinaryIO:
+    # Without waiting: opening a pipe would, until somebody writes to it.
+    file = open(path, "rb", 0, opener=lambda name, flags: os.open(name, flags | _AT_ONCE))  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise InvalidArgumentError(
+        "a path must name a regular file; open a pipe or a device yourself and give the file object"
+    )
+
+
+def _read_into(file: BinaryIO | None, target: memoryview) -> int:
+    assert file is not None  # noqa: S101 - for the type checker: set by `begin`
+    fill: Callable[[memoryview], int | None] | None = getattr(file, "readinto", None)
+    if fill is not None:
+        return fill(target) or 0
+    block = file.read(min(len(target), _BLOCK))
+    if block:
+        target[: len(block)] = block
+    return len(block)
 
 
 async def _blocks(file: BinaryIO, runtime: Runtime) -> AsyncIterator[bytes]:

@@ -93,7 +93,7 @@ def encode_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
                 f"the value of metadata {name!r} must not have control characters or lone "
                 "surrogates"
             )
-        encoded[name] = value if _is_plain(value) else _word(value)
+        encoded[name] = value if _is_plain(value) else word(value)
     return encoded
 
 
@@ -108,7 +108,8 @@ def _is_plain(value: str) -> bool:
     return _PLAIN.fullmatch(value) is not None and not value.startswith("=?")
 
 
-def _word(value: str) -> str:
+def word(value: str) -> str:
+    """A text as an RFC 2047 word, which is plain ASCII."""
     return f"=?UTF-8?B?{base64.b64encode(value.encode()).decode()}?="
 
 
@@ -156,4 +157,5 @@ __all__ = [
     "encode_metadata",
     "matches",
     "metadata_size",
+    "word",
 ]

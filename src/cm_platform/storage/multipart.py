@@ -7,7 +7,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from cm_platform import arguments
-from cm_platform.errors import AmbiguousError, InvalidArgumentError, PlatformError
+from cm_platform.errors import (
+    AmbiguousError,
+    InvalidArgumentError,
+    NotFoundError,
+    PlatformError,
+    UnavailableError,
+)
 from cm_platform.executor import Endpoint, Executor
 
 from . import operations
@@ -54,13 +60,25 @@ async def in_parts(
         stored = await fill(upload_id)
 
         async def complete(backend: StorageBackend) -> Written:
-            return await backend.complete_multipart(
-                key,
-                upload_id,
-                stored,
-                if_none_match=condition.if_none_match,
-                if_match=condition.if_match,
-            )
+            try:
+                return await backend.complete_multipart(
+                    key,
+                    upload_id,
+                    stored,
+                    if_none_match=condition.if_none_match,
+                    if_match=condition.if_match,
+                )
+            except Exception as error:
+                failure = error if isinstance(error, PlatformError) else backend.translate(error)
+                if isinstance(failure, NotFoundError):
+                    # Not the object, which is about to be: the upload. An attempt that was
+                    # refused, or not answered, may have completed it; the revision tells.
+                    raise UnavailableError(
+                        "the upload is not there any more: it was completed, or somebody aborted it"
+                    ) from error
+                if failure is None or failure is error:
+                    raise
+                raise failure from error
 
         return await executor.run(
             operations.COMPLETE_MULTIPART,

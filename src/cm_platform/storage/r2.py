@@ -26,10 +26,15 @@ class R2Config(Settings):
     """One R2 bucket.
 
     account_id: of the Cloudflare account, 32 hex digits.
+    bucket: its name.
     access_key_id, secret_access_key: of an R2 API token with object read and write.
     jurisdiction: where the bucket was made, if it was made with one.
     endpoint: in place of the account's, for tests; loopback may be http.
-    connect_timeout, read_timeout, pool_size, ca_file, proxy: as for S3.
+    connect_timeout: seconds.
+    read_timeout: seconds, for each wait on an open connection.
+    pool_size: connections kept open.
+    ca_file: PEM file of the authority that signed the endpoint's certificate.
+    proxy: its URL. The environment's proxies are not used.
     """
 
     account_id: str

@@ -14,10 +14,11 @@ from cm_platform import arguments
 from cm_platform.errors import IntegrityError, InvalidArgumentError
 from cm_platform.executor import Endpoint, Executor
 from cm_platform.runtime import Runtime
-from cm_platform.stream import Stream
 
 from . import operations
 from .backend import ObjectInfo, ObjectReply, StorageBackend
+from .download import Download, open_download
+from .lending import PartialFile
 from .writing import Progress
 
 _MOST: Final = 2**62
@@ -31,7 +32,7 @@ class AsyncStoredObject:
     `precondition_failed`.
     """
 
-    __slots__ = ("_progress", "_runtime", "_stream", "info")
+    __slots__ = ("_download", "_progress", "_runtime", "info")
 
     info: ObjectInfo
     """Of the whole object, also when a range of it was asked for."""
@@ -39,12 +40,12 @@ class AsyncStoredObject:
     def __init__(
         self,
         info: ObjectInfo,
-        stream: Stream[ObjectReply],
+        download: Download[ObjectReply],
         runtime: Runtime,
         progress: Progress | None,
     ) -> None:
         self.info = info
-        self._stream = stream
+        self._download = download
         self._runtime = runtime
         self._progress = progress
 
@@ -54,14 +55,14 @@ class AsyncStoredObject:
     async def read(self) -> bytes:
         """The body, in memory."""
         if self._progress is None:
-            return await self._stream.read()
+            return await self._download.read()
         return b"".join([chunk async for chunk in self.chunks()])
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body in pieces, as they come: at most a few MiB of it are in memory."""
-        done, total, progress = 0, self._stream.size, self._progress
+        done, total, progress = 0, self._download.size, self._progress
         try:
-            async for chunk in self._stream.chunks():
+            async for chunk in self._download.chunks():
                 if progress is not None:
                     done += len(chunk)
                     progress(done, total)
@@ -72,26 +73,30 @@ class AsyncStoredObject:
 
     async def write_to(self, path: os.PathLike[str]) -> None:
         """Write the body to a file, which appears under its name only when it is whole."""
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.{os.urandom(4).hex()}.partial")
+        target = await self._target(path)
         try:
-            file = await self._runtime.call(partial.open, "xb")
+            file = PartialFile(target)
             try:
+                await self._runtime.call(file.open)
                 async for chunk in self.chunks():
                     await self._runtime.call(file.write, chunk)
+                await self._runtime.call(file.commit)
             finally:
-                await self.close()
-                await self._runtime.call(file.close)
-            await self._runtime.call(partial.replace, target)
-        except BaseException:
-            await self._runtime.call(partial.unlink, missing_ok=True)
-            raise
+                file.close()
         finally:
             await self.close()
 
+    async def _target(self, path: object) -> Path:
+        if isinstance(path, str | os.PathLike):
+            return Path(cast("os.PathLike[str]", path))
+        await self.close()
+        raise InvalidArgumentError(
+            f"write_to takes a path (pathlib.Path), not {type(path).__name__}"
+        )
+
     async def close(self) -> None:
         """Let go of the connection; what was not read is not fetched."""
-        await self._stream.close()
+        await self._download.close()
 
     async def __aenter__(self) -> Self:
         """The object itself."""
@@ -113,7 +118,7 @@ async def open_object(
     key: str,
     span: tuple[int, int | None],
     if_match: str | None,
-) -> Stream[ObjectReply]:
+) -> Download[ObjectReply]:
     """Open an object, or bytes [start, end) of it, so that what is cut can be resumed."""
     first, last = span
 
@@ -136,7 +141,7 @@ async def open_object(
             return min(-first, whole)
         return (whole if last is None else min(last, whole)) - first
 
-    return await executor.stream(operations.GET, open_at, size=size, endpoint=endpoint)
+    return await open_download(executor, operations.GET, open_at, size=size, endpoint=endpoint)
 
 
 async def digest_of(stored: AsyncStoredObject, expected: str | None = None) -> ObjectInfo:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from cm_platform import arguments
-from cm_platform.errors import InvalidArgumentError, NotFoundError, PlatformError
-from cm_platform.executor import Executor
+from cm_platform.errors import (
+    IntegrityError,
+    InvalidArgumentError,
+    NotFoundError,
+    PlatformError,
+    PreconditionFailedError,
+)
+from cm_platform.executor import Endpoint, Executor
 from cm_platform.tenant import Tenant
 
 from . import operations
@@ -117,7 +123,18 @@ class AsyncStorage:
         """
         span = check_range(start, length)
         check_etag(if_match)
+        arguments.callback(progress, "progress")
         endpoint = await self._executor.endpoint()
+        return await self._open(endpoint, key, span, if_match, progress)
+
+    async def _open(
+        self,
+        endpoint: Endpoint,
+        key: str,
+        span: tuple[int, int | None] = (0, None),
+        if_match: str | None = None,
+        progress: Progress | None = None,
+    ) -> AsyncStoredObject:
         stream = await open_object(
             self._executor, endpoint, self._view.key(key, endpoint), span, if_match
         )
@@ -150,18 +167,17 @@ class AsyncStorage:
         spans = coalesce(ranges, gap)
         if not spans:
             return []
-        (begin, end), *others = spans
-        opened = await self.get(key, start=begin, length=end - begin)
+        # One endpoint for all: an etag means nothing to another backend.
+        endpoint = await self._executor.endpoint()
+        first, *others = spans
+        opened = await self._open(endpoint, key, first)
         etag = opened.info.etag
         bodies = [await opened.read()]
 
-        async def fetch(start: int, end: int) -> bytes:
-            part = await self.get(key, start=start, length=end - start, if_match=etag)
-            return await part.read()
+        async def fetch(span: tuple[int, int]) -> bytes:
+            return await (await self._open(endpoint, key, span, etag)).read()
 
-        runtime = (await self._executor.endpoint()).runtime
-        rest: Iterable[Coroutine[Any, Any, bytes]] = (fetch(*span) for span in others)
-        bodies += await runtime.gather(rest, limit=CONCURRENCY)
+        bodies += await endpoint.runtime.gather((fetch(span) for span in others), limit=CONCURRENCY)
         return [cut(spans, bodies, start, length) for start, length in ranges]
 
     async def head(self, key: str) -> ObjectInfo:
@@ -223,6 +239,7 @@ class AsyncStorage:
         known before it was sent (bytes, files); an iterable's is returned and not recorded.
         """
         condition = Condition.of(if_none_match, if_match)
+        arguments.callback(progress, "progress")
         attributes = Attributes(
             content_type=check_header(content_type, "content_type") or DEFAULT_CONTENT_TYPE,
             cache_control=check_header(cache_control, "cache_control"),
@@ -264,8 +281,17 @@ class AsyncStorage:
             revision=revision,
         )
         if verify:
-            await digest_of(await self.get(key, if_match=info.etag), info.sha256)
+            await self._read_back(endpoint, info)
         return info
+
+    async def _read_back(self, endpoint: Endpoint, info: ObjectInfo) -> None:
+        try:
+            stored = await self._open(endpoint, info.key, if_match=info.etag)
+            await digest_of(stored, info.sha256)
+        except (NotFoundError, PreconditionFailedError) as error:
+            raise IntegrityError(
+                "the object was stored, and replaced or removed before it could be read back"
+            ) from error
 
     async def copy(
         self, source: str, target: str, *, if_none_match: Literal["*"] | None = None
@@ -335,8 +361,11 @@ class AsyncStorage:
         Pages are fetched as they are needed. For folders use `list_page` with a delimiter.
         """
         cursor: str | None = None
+        # One listing, one backend: a cursor means nothing to another.
+        endpoint = await self._executor.endpoint()
+        limits: StorageLimits = endpoint.backend.limits
         while True:
-            page = await self._page(prefix, None, cursor, None)
+            page = await self._page(endpoint, prefix, None, cursor, limits.max_page)
             for listed in page.objects:
                 yield listed
             if (cursor := page.cursor) is None:
@@ -357,24 +386,28 @@ class AsyncStorage:
         cursor: of the page before, from the same tenant, prefix and delimiter; anything else is
             `invalid_argument`.
         """
-        return await self._page(prefix, delimiter, cursor, limit)
-
-    async def _page(
-        self, prefix: str, delimiter: Literal["/"] | None, cursor: str | None, limit: int | None
-    ) -> Page:
         if delimiter not in (None, "/"):
             raise InvalidArgumentError('the delimiter is "/" or None')
         endpoint = await self._executor.endpoint()
         limits: StorageLimits = endpoint.backend.limits
+        arguments.whole(limit, "limit", 1, limits.max_page)
+        return await self._page(endpoint, prefix, delimiter, cursor, limit)
+
+    async def _page(
+        self,
+        endpoint: Endpoint,
+        prefix: str,
+        delimiter: Literal["/"] | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page:
         physical = self._view.prefix(prefix, endpoint)
-        wanted = limits.max_page if limit is None else limit
-        arguments.whole(wanted, "limit", 1, limits.max_page)
         raw = None
         if cursor is not None:
             raw = self._view.cursor(cursor, endpoint, prefix, delimiter)
         page: BackendPage = await self._executor.run(
             operations.LIST,
-            lambda backend: backend.list(physical, delimiter=delimiter, cursor=raw, limit=wanted),
+            lambda backend: backend.list(physical, delimiter=delimiter, cursor=raw, limit=limit),
             endpoint=endpoint,
         )
         return self._view.page(page, endpoint, prefix, delimiter)

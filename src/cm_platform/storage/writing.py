@@ -55,17 +55,18 @@ async def store(
             progress(len(first), len(first))
         return written, len(first), revision
     counted = _Counted(first, second, pieces)
-    written = await put_parts(
-        executor,
-        endpoint,
-        key,
-        source,
-        counted.pieces(),
-        attributes,
-        condition,
-        revision,
-        progress,
-    )
+    with executor.span(operations.PUT, endpoint):
+        written = await put_parts(
+            executor,
+            endpoint,
+            key,
+            source,
+            counted.pieces(),
+            attributes,
+            condition,
+            revision,
+            progress,
+        )
     return written, counted.size, revision
 
 

@@ -58,7 +58,7 @@ five seconds are for a machine that stalls."""
 
 
 class LocalConfig(Settings):
-    """Settings of `storage.local`.
+    """A directory with objects as files, for development, tests and one machine.
 
     path: the directory; made when it is missing. Several processes may share it.
     fsync: a write is answered when it would survive a power cut. Without it a write survives

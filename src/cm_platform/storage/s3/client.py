@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ def new_session(connection: Connection) -> Any:
     import botocore.session
 
     core = botocore.session.Session()
+    if connection.access_key_id is not None:
+        _ignore_files(core)
     models = _models()
     core.register_component("data_loader", models)
     session = boto3.Session(
@@ -36,6 +39,18 @@ def new_session(connection: Connection) -> Any:
     models.search_paths[:] = dict.fromkeys(models.search_paths)
     redact_botocore()
     return session
+
+
+def _ignore_files(session: Any) -> None:
+    # Whoever gives keys has said who they are. The machine's AWS_PROFILE would still have to
+    # exist, and the settings in its files (acceleration, addressing, dual stack) would hold for
+    # this path and not for obstore's.
+    from botocore.configprovider import ConstantProvider
+
+    settings = session.get_component("config_store")
+    settings.set_config_provider("profile", ConstantProvider(None))
+    for name in ("config_file", "credentials_file"):
+        settings.set_config_provider(name, ConstantProvider(os.devnull))
 
 
 def new_client(session: Any, connection: Connection) -> S3Client:

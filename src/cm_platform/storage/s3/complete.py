@@ -6,9 +6,10 @@ parts, conditional deletes, large bodies, and keys that obstore would alter.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,13 +19,15 @@ from cm_platform.storage.backend import NO_METADATA, ObjectInfo
 
 from .client import new_client, new_session
 from .connection import Connection
-from .parameters import bare_etag, in_utc
+from .handover import Handover
+from .parameters import bare_etag, in_utc, unclear
+from .reply import CompleteReply
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Credential
 
-CHUNK: Final = 1024 * 1024
+logger = logging.getLogger("cm_platform.storage")
 
 # Seconds. botocore replaces credentials that expire in 10 minutes or less; obstore asks again
 # 5 minutes before the expiry that it is told, so what it holds is never about to expire.
@@ -43,15 +46,24 @@ class CompletePath:
         # Untyped: the stubs list each of Amazon's services, installed or not.
         self._session: Any = None
         self._client: S3Client | None = None
+        self._closed = False
 
     def client(self) -> S3Client:
-        """The client. Blocks while it is made."""
+        """The client; `unavailable` after `close`. Blocks while it is made."""
         if self._client is not None and self._pid == os.getpid():
             return self._client
         self._check_fork()
         with self._guard:
+            self._check_open()
             if self._client is None:
-                self._client = new_client(self._open_session(), self._connection)
+                client = self._client = new_client(self._open_session(), self._connection)
+                try:
+                    # Again, now that it is where `close` finds it: one of the two closes it.
+                    self._check_open()
+                except UnavailableError:
+                    self._client = None
+                    client.close()
+                    raise
             return self._client
 
     def credentials(self) -> S3Credential:
@@ -94,14 +106,10 @@ class CompletePath:
             parameters["Range"] = f"bytes={start}-{end - 1}"
         elif start > 0:
             parameters["Range"] = f"bytes={start}-"
-        opening = _Opening()
-        try:
-            answer = await self._runtime.call(
-                lambda: opening.done(self._call("get_object", parameters))
-            )
-        except BaseException:
-            opening.abandon()
-            raise
+        opening: Handover[Any] = Handover(_close_body, _close_body)
+        answer = await opening.taken(
+            self._runtime.call(lambda: opening.done(self._call("get_object", parameters)))
+        )
         reply = CompleteReply(_info(key, answer), answer, self._runtime)
         if "Range" in parameters and "ContentRange" not in answer:
             await reply.close()
@@ -109,6 +117,29 @@ class CompletePath:
                 raise InvalidArgumentError("an empty object has no range of bytes")
             raise IntegrityError("the store answered with the whole object instead of a range")
         return reply
+
+    async def begin_upload(self, key: str, attributes: Mapping[str, Any]) -> str:
+        """Begin an upload in parts; its id. Nobody else knows it, so that one whose caller was
+        cancelled meanwhile is aborted here."""
+
+        def begin() -> str:
+            answer = self._call("create_multipart_upload", {"Key": key, **attributes})
+            if not (upload_id := answer.get("UploadId")):
+                raise unclear()
+            return beginning.done(upload_id)
+
+        def abort(upload_id: str) -> None:
+            try:
+                self._call("abort_multipart_upload", {"Key": key, "UploadId": upload_id})
+            except Exception as error:  # noqa: BLE001 - there is nobody left to raise it to
+                _warn_of_orphan(type(error).__name__)
+
+        def abort_elsewhere(upload_id: str) -> None:
+            if not self._runtime.spawn(self._runtime.call(abort, upload_id)):
+                _warn_of_orphan("too much background work")
+
+        beginning: Handover[str] = Handover(abort, abort_elsewhere)
+        return await beginning.taken(self._runtime.call(begin))
 
     async def sign(self, operation: str, parameters: Mapping[str, Any], expires_in: int) -> str:
         """The URL of a request for somebody else to make."""
@@ -121,7 +152,8 @@ class CompletePath:
         )
 
     async def close(self) -> None:
-        """Close the client's connections, if it was made in this process."""
+        """Close the client's connections, if it was made in this process; none is made after."""
+        self._closed = True
         client, self._client = self._client, None
         if client is not None and self._pid == os.getpid():
             await self._runtime.call(client.close)
@@ -129,6 +161,10 @@ class CompletePath:
     def _call(self, operation: str, parameters: Mapping[str, Any]) -> Any:
         method = getattr(self.client(), operation)
         return method(Bucket=self._connection.bucket, **parameters)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UnavailableError("the platform was closed", not_sent=True)
 
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
@@ -144,81 +180,51 @@ class CompletePath:
         return self._session
 
 
-class CompleteReply:
-    """An object under way through boto3."""
-
-    __slots__ = ("_body", "_left", "_runtime", "info")
-
-    def __init__(self, info: ObjectInfo, answer: Mapping[str, Any], runtime: Runtime) -> None:
-        self.info = info
-        self._body: Any = answer["Body"]
-        self._left: int = answer["ContentLength"]
-        self._runtime = runtime
-
-    async def read(self) -> bytes:
-        """See `ObjectReply.read`."""
-        if self._body is None or self._left == 0:
-            return b""
-        return self._counted(await self._runtime.call(self._body.read))
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """See `ObjectReply.chunks`."""
-        while self._body is not None and self._left > 0:
-            chunk = await self._runtime.call(self._body.read, min(CHUNK, self._left))
-            yield self._counted(chunk, at_least=1)
-
-    async def close(self) -> None:
-        """See `ObjectReply.close`."""
-        body, self._body = self._body, None
-        if body is not None:
-            body.close()
-
-    def _counted(self, data: bytes, *, at_least: int | None = None) -> bytes:
-        if len(data) < (self._left if at_least is None else at_least):
-            raise UnavailableError("the body ended before its announced size", retryable=True)
-        self._left -= len(data)
-        return data
+def _close_body(answer: Mapping[str, Any]) -> None:
+    answer["Body"].close()
 
 
-class _Opening:
-    """A get under way in a thread. Whoever waits may be cancelled; the answer is then closed."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._abandoned = False
-        self._answer: Any = None
-
-    def done(self, answer: Any) -> Any:
-        with self._guard:
-            self._answer = answer
-            if self._abandoned:
-                answer["Body"].close()
-        return answer
-
-    def abandon(self) -> None:
-        with self._guard:
-            self._abandoned = True
-            if self._answer is not None:
-                self._answer["Body"].close()
+def _warn_of_orphan(why: str) -> None:
+    logger.warning(
+        "an upload whose caller was cancelled could not be aborted (%s); it stays until a "
+        "lifecycle rule removes it",
+        why,
+    )
 
 
 def _info(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
     size = answer["ContentLength"]
     if (content_range := answer.get("ContentRange")) is not None:
         size = int(content_range.rpartition("/")[2])
-    metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
+    metadata = {name.lower(): _text(value) for name, value in answer.get("Metadata", {}).items()}
     return ObjectInfo(
         key=key,
         size=size,
         etag=bare_etag(answer),
         last_modified=in_utc(answer.get("LastModified")),
-        content_type=answer.get("ContentType"),
-        cache_control=answer.get("CacheControl"),
-        content_disposition=answer.get("ContentDisposition"),
-        content_encoding=answer.get("ContentEncoding"),
-        content_language=answer.get("ContentLanguage"),
+        content_type=_told(answer, "ContentType"),
+        cache_control=_told(answer, "CacheControl"),
+        content_disposition=_told(answer, "ContentDisposition"),
+        content_encoding=_told(answer, "ContentEncoding"),
+        content_language=_told(answer, "ContentLanguage"),
         metadata=metadata or NO_METADATA,
     )
 
 
-__all__ = ["CompletePath", "CompleteReply"]
+def _told(answer: Mapping[str, Any], name: str) -> str | None:
+    value: str | None = answer.get(name)
+    return _text(value) if value is not None else None
+
+
+def _text(value: str) -> str:
+    # Bytes that are not ASCII come as Latin-1, which is what HTTP once was. Who sends such bytes
+    # today means UTF-8; where they are none, Latin-1 it is.
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
+__all__ = ["CompletePath"]

@@ -42,18 +42,22 @@ _LOOPBACK: Final = re.compile(r"localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1")
 class S3Config(Settings):
     """One bucket on S3, or on a service that speaks its API.
 
+    bucket: its name.
     region: required unless an endpoint is given; then `us-east-1`.
     endpoint: of a service other than Amazon's, without the bucket and without a path.
     allow_http: let an endpoint be http. Loopback may be without it.
-    access_key_id, secret_access_key, session_token, profile: left out, boto3's chain finds the
-        credentials (environment, profile, container, instance role).
+    access_key_id, secret_access_key: both, or neither: then boto3's chain finds the credentials
+        (environment, profile, container, instance role).
+    session_token: of temporary credentials, beside the two.
+    profile: in the AWS configuration files, in place of the two.
     addressing: where the bucket's name goes, into the host or the path. Left out: the host on
         Amazon, the path elsewhere and for names with dots, which no certificate covers.
-    connect_timeout, read_timeout: seconds; the second for each wait on an open connection.
+    connect_timeout: seconds.
+    read_timeout: seconds, for each wait on an open connection.
     pool_size: connections kept open.
     lacks: what this service cannot do, of the capabilities that S3 has.
     ca_file: PEM file of the authority that signed the endpoint's certificate.
-    proxy: URL. The environment's proxies are not used.
+    proxy: its URL. The environment's proxies are not used.
     """
 
     bucket: str

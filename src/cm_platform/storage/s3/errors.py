@@ -34,6 +34,8 @@ class Trouble(Enum):
 
     UNREACHABLE = "unreachable"
     """No connection was made, so nothing was sent."""
+    BAD_CERTIFICATE = "bad certificate"
+    """The server's certificate was not accepted, so nothing was sent."""
     SILENT = "silent"
     """Nothing came in time."""
     CUT = "cut"
@@ -157,6 +159,12 @@ def _no_answer(trouble: Trouble) -> PlatformError:
     if trouble is Trouble.UNREACHABLE:
         return UnavailableError(
             "no connection to the store could be made", retryable=True, not_sent=True
+        )
+    if trouble is Trouble.BAD_CERTIFICATE:
+        return ConfigInvalidError(
+            "the certificate of the endpoint is not trusted: check `endpoint`, set `ca_file` to "
+            "the PEM file of the authority that signed it, and look at this machine's clock",
+            not_sent=True,
         )
     if trouble is Trouble.SILENT:
         return DeadlineExceededError("the store did not answer in time", retryable=True)

@@ -17,6 +17,7 @@ from cm_platform.runtime import settle
 from cm_platform.storage.backend import NO_METADATA, Attributes, ObjectInfo, Written
 
 from .connection import Connection
+from .parameters import written_etag
 from .sayable import says_key
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class FastPath:
                 use_multipart=False,
             )
         )
-        return Written(reply["e_tag"].strip('"'))
+        return Written(written_etag(reply["e_tag"]))
 
     async def delete(self, key: str) -> None:
         """Remove an object, if it is there."""

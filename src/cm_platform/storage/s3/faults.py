@@ -7,7 +7,9 @@ prints even where ours is what was raised. So an exception that was read loses t
 from __future__ import annotations
 
 import re
+import ssl
 import sys
+import traceback
 from typing import Any, Final
 
 from .errors import Fault, Trouble
@@ -48,6 +50,8 @@ def _of_obstore(error: Exception) -> Fault:
     if re.search(r"\n\s+BareRedirect\b|\n\s+inner: BareRedirect\b", debug) is not None:
         return Fault(status=301)
     if re.search(r"legacy::Error\(\n\s+Connect,", debug) is not None:
+        if re.search(r"\n\s+error: InvalidCertificate\(", debug) is not None:
+            return Fault(Trouble.BAD_CERTIFICATE)
         return Fault(Trouble.UNREACHABLE)
     kind = re.search(r"HttpError \{\n\s+kind: (\w+),", debug)
     if kind is None or kind[1] in ("Unknown", "Decode"):
@@ -68,7 +72,31 @@ def _of_botocore(error: Exception) -> Fault | None:
         return _answered(error)
     for names, trouble in _TROUBLES:
         if isinstance(error, tuple(getattr(exceptions, name) for name in names)):
+            if trouble in (Trouble.CUT, Trouble.SILENT):
+                trouble = _in_handshake(error) or trouble
             return Fault(trouble)
+    # What ends a body early leaves botocore as it came from below it: a damaged TLS record.
+    below = sys.modules.get("urllib3.exceptions")
+    if below is not None and isinstance(error, below.HTTPError):
+        return Fault(Trouble.CUT)
+    return None
+
+
+def _in_handshake(error: Any) -> Trouble | None:
+    # botocore has one class for a certificate that is wrong, a server that speaks no TLS, and a
+    # record that is damaged long after the request was sent. Where it was raised tells. Only what
+    # botocore names is looked at, not `__context__`: that may be an earlier attempt's failure.
+    reason = error.kwargs.get("error")
+    if not isinstance(reason, BaseException):
+        return None
+    for found in (reason, reason.__cause__, *reason.args):
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return Trouble.BAD_CERTIFICATE
+        if isinstance(found, BaseException) and any(
+            frame.f_code.co_name == "do_handshake"
+            for frame, _ in traceback.walk_tb(found.__traceback__)
+        ):
+            return Trouble.UNREACHABLE
     return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cm_platform.errors import InvalidArgumentError
+from cm_platform.errors import InternalError, InvalidArgumentError
 from cm_platform.storage.backend import Attributes
 
 # No request can name these for certain: a proxy on the way may resolve the segments.
@@ -41,6 +41,22 @@ def bare_etag(answer: Mapping[str, Any]) -> str:
     """The etag of an answer, without quotes."""
     found: str = answer.get("ETag", "")
     return found.strip('"')
+
+
+def written_etag(etag: str | None) -> str:
+    """The etag that answered a write, without quotes.
+
+    `internal` where there is none: something else than the store has answered (a proxy, a login
+    page), and what became of the write is not known.
+    """
+    if etag is None or not (bare := etag.strip('"')):
+        raise unclear()
+    return bare
+
+
+def unclear() -> InternalError:
+    """Of an answer that lacks what it must have. The request may have had its effect."""
+    return InternalError("the store's answer could not be understood")
 
 
 def in_utc(moment: datetime | None) -> datetime | None:
@@ -106,4 +122,6 @@ __all__ = [
     "put_request",
     "quoted",
     "sayable",
+    "unclear",
+    "written_etag",
 ]

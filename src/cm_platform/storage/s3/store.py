@@ -38,13 +38,13 @@ from .faults import fault_of
 from .listing import Listing
 from .parameters import (
     attribute_parameters,
-    bare_etag,
     condition_parameters,
     get_request,
     in_utc,
     put_request,
     quoted,
     sayable,
+    written_etag,
 )
 from .sayable import says_metadata
 
@@ -134,15 +134,11 @@ class S3Storage:
             if (failure := self._failure(error, if_none_match, if_match)) is None:
                 raise
             raise failure from error
-        return Written(bare_etag(answer))
+        return Written(written_etag(answer.get("ETag")))
 
     async def create_multipart(self, key: str, attributes: Attributes) -> str:
         """See `StorageBackend.create_multipart`."""
-        answer = await self._complete.call(
-            "create_multipart_upload", Key=sayable(key), **attribute_parameters(attributes)
-        )
-        upload_id: str = answer["UploadId"]
-        return upload_id
+        return await self._complete.begin_upload(sayable(key), attribute_parameters(attributes))
 
     async def put_part(
         self, key: str, upload_id: str, number: int, data: bytes | memoryview
@@ -155,7 +151,7 @@ class S3Storage:
             PartNumber=number,
             Body=bytes(data),
         )
-        return Part(number, bare_etag(answer))
+        return Part(number, written_etag(answer.get("ETag")))
 
     async def copy_part(
         self, key: str, upload_id: str, number: int, source: str, start: int, end: int, etag: str
@@ -170,7 +166,7 @@ class S3Storage:
             CopySourceRange=f"bytes={start}-{end - 1}",
             CopySourceIfMatch=quoted(etag),
         )
-        return Part(number, bare_etag(answer["CopyPartResult"]))
+        return Part(number, written_etag(answer.get("CopyPartResult", {}).get("ETag")))
 
     async def complete_multipart(
         self,
@@ -199,7 +195,7 @@ class S3Storage:
             if (failure := self._failure(error, if_none_match, if_match)) is None:
                 raise
             raise failure from error
-        return Written(bare_etag(answer))
+        return Written(written_etag(answer.get("ETag")))
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         """See `StorageBackend.abort_multipart`."""
@@ -274,8 +270,8 @@ class S3Storage:
                 raise await self._which_condition(fault, source, etag) from error
             failure = unmet(fault, creating=False) if fault.status == 412 else None
             raise failure or error_of(fault, self._bucket) from error
-        result = answer["CopyObjectResult"]
-        return Written(bare_etag(result), in_utc(result.get("LastModified")))
+        result = answer.get("CopyObjectResult", {})
+        return Written(written_etag(result.get("ETag")), in_utc(result.get("LastModified")))
 
     async def list(
         self, prefix: str, *, delimiter: Literal["/"] | None, cursor: str | None, limit: int

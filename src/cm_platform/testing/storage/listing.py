@@ -189,7 +189,7 @@ class ListingConformance(StorageHarness):
         page = storage.list_page("a/", limit=5, cursor=cursor)
         assert [listed.key for listed in page.objects] == ["a/2", "a/3"]
 
-    @pytest.mark.parametrize("limit", [0, -1, 10**9, "1", 1.5, True])
+    @pytest.mark.parametrize("limit", [0, -1, 10**9, "1", 1.5, True, None])
     def test_a_wrong_limit_is_refused_before_any_io(
         self, storage: Storage, face: StorageFace, limit: Any
     ) -> None:

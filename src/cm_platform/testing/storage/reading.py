@@ -294,6 +294,19 @@ class ReadingConformance(StorageHarness):
     ) -> None:
         refused(face, storage.with_timeout, seconds)
 
+    @pytest.mark.parametrize("progress", [5, "print", True, []])
+    def test_a_wrong_callback_is_refused_before_any_io(
+        self, storage: Storage, face: StorageFace, progress: Any
+    ) -> None:
+        refused(face, storage.get, "key", progress=progress)
+        refused(face, storage.put, "key", b"body", progress=progress)
+
+    @pytest.mark.parametrize("path", [None, 5, b"copy.bin", []])
+    def test_what_is_no_path_is_refused(self, storage: Storage, path: Any) -> None:
+        storage.put("key", b"body")
+        with pytest.raises(InvalidArgumentError):
+            storage.get("key").write_to(path)
+
     def test_an_opened_object_is_shown_by_its_key_and_size(self, storage: Storage) -> None:
         storage.put("folder/key", b"body")
         with storage.get("folder/key", start=1) as stored:
