@@ -408,3 +408,14 @@ def test_a_copy_refuses_a_header_that_it_could_not_carry_before_it_writes(
         storage.copy("k", "copy")
     assert proxy.forwarded(method="PUT") == 0
     assert not witness.exists("copy")
+
+
+@pytest.mark.parametrize("key", ["plain", "not//plain"])
+def test_an_answer_that_no_store_gave_is_no_success(
+    storage: Storage, witness: Storage, proxy: FaultProxy, key: str
+) -> None:
+    # A login page on the way: 200, and no etag.
+    proxy.respond(200, {}, b"", method="PUT")
+    with pytest.raises(AmbiguousError):
+        storage.put(key, b"mine")
+    assert not witness.exists(key)

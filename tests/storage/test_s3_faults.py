@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import gc
 import socket
-import ssl
-import threading
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
-from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from cm_platform.errors import PlatformError
 from cm_platform.storage.backend import Part
 from cm_platform.storage.s3 import S3Config, S3Storage
-from cm_platform.storage.s3.reply import CompleteReply
 from cm_platform.testing.servers import Endpoint, FaultProxy, S3Server
 
 from .s3_faces import FACES, PLAIN, Config, Face, body, failure, on, s3_config
@@ -120,129 +104,6 @@ def test_an_unknown_host_sent_nothing(face: Face, key: str, server: S3Server) ->
     on(face, config, scenario)
 
 
-@contextmanager
-def _not_tls() -> Iterator[int]:
-    """A port where something answers, but not in TLS."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    client, _ = listener.accept()
-                    with client:
-                        client.recv(4096)
-                        client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        answering = threading.Thread(target=answer)
-        answering.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        answering.join()
-
-
-def test_a_server_without_tls_is_unavailable(face: Face, key: str, server: S3Server) -> None:
-    async def scenario(storage: S3Storage) -> None:
-        for call in (storage.put(key, b"x", PLAIN), storage.get(key)):
-            assert _signs(await failure(storage, call)) == ("unavailable", True, True)
-
-    with _not_tls() as port:
-        config = s3_config(server.endpoint)
-        on(face, config.model_copy(update={"endpoint": f"https://127.0.0.1:{port}"}), scenario)
-
-
-def _certificate(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that is its own authority, and its key, in one PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "certificate.pem"
-    file.write_bytes(
-        certificate.public_bytes(Encoding.PEM)
-        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    return file
-
-
-@contextmanager
-def _tls(certificate: Path) -> Iterator[int]:
-    """A port where TLS is spoken until 2 MiB of an object are half said, and then something else;
-    a write is not even answered in TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    head = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 2097152\r\n\r\n' + b"x" * 1000
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                with client, contextlib.suppress(OSError):
-                    client = context.wrap_socket(client, server_side=True)
-                    request = client.recv(65536)
-                    if request.startswith(b"GET"):
-                        client.sendall(head)
-                    with socket.socket(fileno=client.detach()) as bare:
-                        bare.sendall(b"This is no TLS record. " * 10)
-                        bare.shutdown(socket.SHUT_WR)
-                        while bare.recv(65536):
-                            pass
-
-        answering = threading.Thread(target=answer)
-        answering.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        answering.join()
-
-
-def test_a_certificate_that_is_not_trusted_is_a_matter_of_configuration(
-    face: Face, key: str, server: S3Server, tmp_path: Path
-) -> None:
-    async def scenario(storage: S3Storage) -> None:
-        for call in (storage.put(key, b"x", PLAIN), storage.get(key), storage.delete(key)):
-            error = await failure(storage, call)
-            assert _signs(error) == ("config_invalid", False, True)
-            assert "ca_file" in str(error)
-
-    with _tls(_certificate(tmp_path)) as port:
-        config = s3_config(server.endpoint)
-        on(face, config.model_copy(update={"endpoint": f"https://127.0.0.1:{port}"}), scenario)
-
-
-def test_tls_that_breaks_after_the_request_may_have_had_an_effect(
-    face: Face, key: str, server: S3Server, tmp_path: Path
-) -> None:
-    if key == "k":
-        return  # obstore says no more than that it does not know the answer
-
-    async def scenario(storage: S3Storage) -> None:
-        with _not_tls() as elsewhere:
-            bare = socket.create_connection(("127.0.0.1", elsewhere))
-            try:
-                ssl.create_default_context().wrap_socket(bare, server_hostname="127.0.0.1")
-            except OSError:
-                # As in a retry: a handshake that failed before is not this request's failure.
-                error = await failure(storage, storage.put(key, b"x", PLAIN))
-        assert _signs(error) == ("unavailable", True, False)
-        error = await failure(storage, body(storage, key))
-        assert _signs(error) == ("unavailable", True, False)
-
-    certificate = _certificate(tmp_path)
-    with _tls(certificate) as port:
-        config = s3_config(server.endpoint, ca_file=certificate)
-        on(face, config.model_copy(update={"endpoint": f"https://127.0.0.1:{port}"}), scenario)
-
-
 def test_an_answer_to_a_write_without_an_etag_is_no_success(
     face: Face, key: str, config: S3Config, proxy: FaultProxy
 ) -> None:
@@ -267,147 +128,6 @@ def test_an_answer_to_a_write_without_an_etag_is_no_success(
             proxy.clear()
 
     on(face, config, scenario)
-
-
-@contextmanager
-def _half_a_body() -> Iterator[tuple[int, threading.Event]]:
-    """A port where an object's first bytes come, and the connection ends with the event."""
-    released = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            client, _ = listener.accept()
-            with client:
-                client.recv(65536)
-                client.sendall(
-                    b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 2097152\r\n'
-                    b"Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n\r\nabc"
-                )
-                released.wait(10.0)
-
-        answering = threading.Thread(target=answer)
-        answering.start()
-        try:
-            yield listener.getsockname()[1], released
-        finally:
-            released.set()
-            answering.join()
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_read_that_is_left_does_not_hold_up_the_event_loop(
-    face: Face, key: str, server: S3Server, *, whole: bool
-) -> None:
-    if face == "blocking":
-        return  # it has none
-
-    async def scenario(storage: S3Storage) -> None:
-        reply = await storage.get(key)
-        stream = reply._body._raw_stream if isinstance(reply, CompleteReply) else None
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                if whole:
-                    await reply.read()
-                else:
-                    async for _ in reply.chunks():
-                        pass
-        began = time.monotonic()
-        await reply.close()
-        await reply.close()
-        assert time.monotonic() - began < 1.0
-        released.set()
-        await _until(lambda: stream is None or stream.closed)
-
-    with _half_a_body() as (port, released):
-        config = s3_config(server.endpoint, read_timeout=3.0)
-        on(face, config.model_copy(update={"endpoint": f"http://127.0.0.1:{port}"}), scenario)
-    gc.collect()  # a body that nobody closed would warn now
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5.0
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.01)
-
-
-def test_an_upload_whose_caller_is_cancelled_meanwhile_is_aborted(
-    face: Face, key: str, config: S3Config, proxy: FaultProxy
-) -> None:
-    if face == "blocking":
-        return  # nothing can cancel it
-
-    async def scenario(storage: S3Storage) -> None:
-        stalled = proxy.stall(method="POST", reached=True)
-        task = asyncio.create_task(storage.create_multipart(key, PLAIN))
-        assert await asyncio.to_thread(stalled.hit)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        stalled.release()
-        await _until(lambda: proxy.forwarded(method="DELETE") == 1)
-        await _until(lambda: not _uploads(storage))
-
-    on(face, config, scenario)
-
-
-def test_an_upload_that_was_begun_just_before_its_caller_left_is_aborted(
-    face: Face, key: str, config: S3Config, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left: type[BaseException] = KeyboardInterrupt if face == "blocking" else asyncio.CancelledError
-
-    async def scenario(storage: S3Storage) -> None:
-        runtime = storage._complete._runtime
-        call = runtime.call
-
-        async def interrupted(fn: Callable[[], str]) -> str:
-            monkeypatch.undo()
-            await call(fn)
-            raise left
-
-        monkeypatch.setattr(runtime, "call", interrupted)
-        with pytest.raises(left):
-            await storage.create_multipart(key, PLAIN)
-        await runtime.close()  # waits for what is under way in the background
-        assert proxy.forwarded(method="DELETE") == 1
-        assert not _uploads(storage)
-
-    on(face, config, scenario)
-
-
-def _uploads(storage: S3Storage) -> list[Any]:
-    found: list[Any] = (
-        storage.native().list_multipart_uploads(Bucket=storage._bucket).get("Uploads", [])
-    )
-    return found
-
-
-def test_a_cancelled_call_leaves_nothing_behind(
-    face: Face, key: str, config: S3Config, proxy: FaultProxy
-) -> None:
-    if face == "blocking":
-        return  # nothing can cancel it
-
-    async def scenario(storage: S3Storage) -> None:
-        await storage.put(key, b"x" * 100_000, PLAIN)
-        for method, begin in (
-            ("GET", lambda: storage.get(key)),
-            ("PUT", lambda: storage.put(key, b"y", PLAIN)),
-        ):
-            stalled = proxy.stall(method=method)
-            task: asyncio.Task[object] = asyncio.create_task(begin())
-            assert await asyncio.to_thread(stalled.hit)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            stalled.release()
-        gc.collect()  # an answer that nobody closed would warn now
-        assert await body(storage, key) in (b"x" * 100_000, b"y")
-        reply = await storage.get(key)
-        await reply.close()
-
-    on(face, config, scenario)
-    gc.collect()
 
 
 def test_silence_is_a_timeout_and_may_have_had_an_effect(

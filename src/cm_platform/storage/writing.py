@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final
 
-from cm_platform.errors import InvalidArgumentError
+from cm_platform.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from cm_platform.executor import Endpoint, Executor
 
 from . import operations
@@ -116,11 +116,15 @@ async def put_parts(
 
     async def put_part(upload_id: str, number: int, piece: bytes | memoryview) -> Part:
         nonlocal done
-        part: Part = await executor.run(
-            operations.PUT_PART,
-            lambda backend: backend.put_part(key, upload_id, number, piece),
-            endpoint=endpoint,
-        )
+        try:
+            part: Part = await executor.run(
+                operations.PUT_PART,
+                lambda backend: backend.put_part(key, upload_id, number, piece),
+                endpoint=endpoint,
+            )
+        except NotFoundError as error:
+            # Of the upload, not of an object: to whoever puts one there is nothing to be found.
+            raise UnavailableError("the upload was removed while its parts were sent") from error
         done += len(piece)
         if progress is not None:
             progress(done, source.size)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from cm_platform.errors import (
     DeadlineExceededError,
@@ -34,8 +35,8 @@ _BUSY: Final = {
 def classify(error: Exception) -> PlatformError | None:
     """An OSError as a PlatformError; None for what is not one.
 
-    Without the path, which holds a key. Never `not_sent`: it cannot be told here whether a
-    write failed before or after its commit.
+    Without the path, which holds a key. Never `not_sent`: whether a write failed before or after
+    its commit cannot be told here, but where it is made (`Effect`).
     """
     if not isinstance(error, OSError):
         return None
@@ -56,4 +57,41 @@ def classify(error: Exception) -> PlatformError | None:
     return InternalError(f"the operating system refused: {reason}")
 
 
-__all__ = ["classify"]
+class Effect:
+    """A block that makes a write: what fails in it tells whether the write may have happened.
+
+    possible: set from the moment on at which it may have. Before that, what is raised is
+    `not_sent`. After it, the system's errors become `unavailable`, whatever their reason: so the
+    caller finds out what became of the write, instead of taking it for refused.
+    """
+
+    __slots__ = ("possible",)
+
+    def __init__(self) -> None:
+        self.possible = False
+
+    def __enter__(self) -> Self:
+        """The block begins; nothing has happened."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Complete what was raised."""
+        if isinstance(exc, PlatformError):
+            exc.not_sent = exc.not_sent or not self.possible
+        elif isinstance(exc, OSError) and (told := classify(exc)) is not None:
+            if self.possible:
+                told = UnavailableError(
+                    f"the write was made, but perhaps not for good: {told.message}",
+                    retryable=True,
+                )
+            else:
+                told.not_sent = True
+            raise told from exc
+
+
+__all__ = ["Effect", "classify"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from contextlib import suppress
 from typing import Final
@@ -18,6 +19,8 @@ CHUNK: Final = 1024**2
 ATTEMPTS: Final = 100
 """How often a race with other writers is run again before it is called a failure."""
 
+# A link is never ours. And opening a pipe would wait for somebody who writes to it.
+_READ_OURS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _PREAD_MOST: Final = 1024**3  # Linux reads at most 2 GiB less a page in one call.
 
 
@@ -68,9 +71,23 @@ def write_file(path: str, data: bytes | memoryview, *, fsync: bool) -> int:
     return size
 
 
+def open_file(path: str) -> int:
+    """Open one of our files for reading; `integrity` for a link, and what else is no file."""
+    try:
+        descriptor = os.open(path, _READ_OURS)
+    except OSError as error:
+        if error.errno in _IS_LINK:
+            raise _planted() from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _planted()
+    return descriptor
+
+
 def read_file(path: str) -> bytes:
     """All of a small file."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = open_file(path)
     try:
         pieces = [os.read(descriptor, 65536)]
         while pieces[-1] and len(pieces[-1]) == 65536:
@@ -102,6 +119,14 @@ def copy_range(source: int, target: int, start: int, end: int) -> None:
         if moved == 0:
             raise truncated()
         start += moved
+
+
+def check_file(path: str) -> int:
+    """The size of one of our files; `integrity` as in `open_file`."""
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise _planted()
+    return found.st_size
 
 
 def truncated() -> IntegrityError:
@@ -146,6 +171,17 @@ def prune(directory: str, *, top: str) -> None:
         except OSError:
             return
         directory = os.path.dirname(directory)
+
+
+# What opening a link without following it says: POSIX and, besides, FreeBSD and NetBSD.
+_IS_LINK: Final = {errno.ELOOP, errno.EMLINK}
+
+
+def _planted() -> IntegrityError:
+    return IntegrityError(
+        "in place of a file of the store there is something else, such as a link, which somebody "
+        "must have put there; put the object again, or delete it"
+    )
 
 
 def _make_directories(directory: str, top: str) -> None:
@@ -195,10 +231,12 @@ __all__ = [
     "DIRECTORY_MODE",
     "FILE_MODE",
     "busy",
+    "check_file",
     "copy_range",
     "create",
     "discard",
     "gone",
+    "open_file",
     "prune",
     "read_file",
     "read_range",

@@ -15,11 +15,14 @@ from hashlib import blake2b
 from heapq import nsmallest
 from typing import Final, NamedTuple
 
-from cm_platform.errors import InvalidArgumentError
+from cm_platform.errors import IntegrityError, InvalidArgumentError
 from cm_platform.storage.backend import BackendPage, ListedObject
 
 from . import sidecar
 from .paths import CONTINUED, SIDECAR, check_text, decode, directory_of
+
+DAMAGED: Final = ""
+"""The etag with which a damaged object is listed: no object has it."""
 
 _BATCH: Final = 1001
 _CHECK_SIZE: Final = 8
@@ -46,12 +49,23 @@ def page(
         last = entry.name
         if entry.is_directory:
             prefixes.append(entry.name)
-        # None: deleted since its directory was read.
-        elif (info := sidecar.read(entry.path, entry.name)) is not None:
-            objects.append(ListedObject(info.key, info.size, info.etag, info.last_modified))
+        elif (listed := _described(entry)) is not None:
+            objects.append(listed)
     if not objects and not prefixes:
         check_there()
     return BackendPage(objects, prefixes)
+
+
+def _described(entry: _Entry) -> ListedObject | None:
+    try:
+        info = sidecar.read(entry.path, entry.name)
+    except IntegrityError:
+        # Its name is all that is known, and enough to delete it or put it again. To raise would
+        # hide everything that comes after it, and to pass it over would hide the damage.
+        return ListedObject(entry.name, 0, DAMAGED)
+    if info is None:
+        return None  # Deleted since its directory was read.
+    return ListedObject(info.key, info.size, info.etag, info.last_modified)
 
 
 class _Entry(NamedTuple):
@@ -123,11 +137,11 @@ class _Walk:
         unread = [(directory, begin)]
         while unread:
             path, begin = unread.pop()
-            for file in _names(path):
-                if file.endswith(SIDECAR):
+            for file, is_directory in _names(path):
+                if file.endswith(SIDECAR) and not is_directory:
                     if (piece := decode(file[: -len(SIDECAR)])) is not None:
                         yield _Entry(begin + piece, False, f"{path}/{file}")
-                elif "~" in file:
+                elif "~" in file or not is_directory:
                     continue
                 elif not file.endswith(CONTINUED):
                     if (piece := decode(file)) is not None:
@@ -138,24 +152,26 @@ class _Walk:
                     unread.append((f"{path}/{file}", begin + piece))
 
 
-def _names(directory: str) -> Iterator[str]:
+def _names(directory: str) -> Iterator[tuple[str, bool]]:
     try:
         entries = os.scandir(directory)
     except (FileNotFoundError, NotADirectoryError):
         return  # Pruned since, or a file that somebody else put here.
     with entries:
         for entry in entries:
-            yield entry.name
+            # A link is never ours, and could lead anywhere, also back to here.
+            if not entry.is_symlink():
+                yield entry.name, entry.is_dir(follow_symlinks=False)
 
 
 def _holds_object(directory: str) -> bool:
     unread = [directory]
     while unread:
         path = unread.pop()
-        for file in _names(path):
-            if file.endswith(SIDECAR):
+        for file, is_directory in _names(path):
+            if file.endswith(SIDECAR) and not is_directory:
                 return True
-            if "~" not in file:
+            if "~" not in file and is_directory:
                 unread.append(f"{path}/{file}")
     return False
 
@@ -184,4 +200,4 @@ def _check(name: bytes, prefix: str, delimiter: str | None) -> bytes:
     return blake2b(name, digest_size=_CHECK_SIZE, key=blake2b(question).digest()).digest()
 
 
-__all__ = ["page"]
+__all__ = ["DAMAGED", "page"]

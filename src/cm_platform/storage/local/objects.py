@@ -26,13 +26,16 @@ from cm_platform.storage.backend import Attributes, ObjectInfo, Written
 
 from . import sidecar
 from .conditions import Condition, Ticket, require
+from .errors import Effect
 from .files import (
     ATTEMPTS,
     busy,
+    check_file,
     copy_range,
     create,
     discard,
     gone,
+    open_file,
     prune,
     sync_directories,
     sync_file,
@@ -76,7 +79,7 @@ class Objects:
             if etag is not None:
                 require(etag, info)
             try:
-                descriptor = os.open(location.data(info.etag), os.O_RDONLY)
+                descriptor = open_file(location.data(info.etag))
             except FileNotFoundError:
                 seen = _replaced_since(seen, info.etag)
                 continue
@@ -133,38 +136,40 @@ class Objects:
         around: entered under the lock, just before the commit; what it raises prevents it.
         """
         location = locate(self.top, key)
-        if condition:
-            # Asked again under the lock; here it saves writing what would be thrown away.
-            condition.check(sidecar.read(location.sidecar, key))
         version = sidecar.new_version()
         draft, data = location.draft(version), location.data(version)
-        # First of all, as an entry that keeps the directory from being pruned.
-        descriptor = create(draft, top=self.top)
-        try:
+        with Effect() as effect:
+            if condition:
+                # Asked again under the lock; here it saves writing what would be thrown away.
+                condition.check(sidecar.read(location.sidecar, key))
+            # First of all, as an entry that keeps the directory from being pruned.
+            descriptor = create(draft, top=self.top)
             try:
-                size = produce(data)
-                now = datetime.fromtimestamp(self.clock.wall(), UTC)
-                info = sidecar.describe(
-                    key, size=size, version=version, last_modified=now, attributes=attributes
-                )
-                write_all(descriptor, sidecar.encode(info))
-                if self.fsync:
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            with self.locks.hold(key):
-                old = self._current(location, key, condition)
-                condition.check(old)
-                with around:
-                    if not os.path.exists(data):
-                        raise _swept()
-                    ticket.check()
-                    _replace(draft, location.sidecar)
-        except BaseException:
-            self._abandon(location, draft, data)
-            raise
-        if self.fsync:
-            sync_directories(location.directory, top=self.top)
+                try:
+                    size = produce(data)
+                    now = datetime.fromtimestamp(self.clock.wall(), UTC)
+                    info = sidecar.describe(
+                        key, size=size, version=version, last_modified=now, attributes=attributes
+                    )
+                    write_all(descriptor, sidecar.encode(info))
+                    if self.fsync:
+                        os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                with self.locks.hold(key):
+                    old = self._current(location, key, condition)
+                    condition.check(old)
+                    with around:
+                        if not os.path.exists(data):
+                            raise _swept()
+                        ticket.check()
+                        _replace(draft, location.sidecar)
+            except BaseException:
+                effect.possible = not self._abandoned(location, draft, data)
+                raise
+            effect.possible = True
+            if self.fsync:
+                sync_directories(location.directory, top=self.top)
         if old is not None:
             discard(location.data(old.etag))
         return Written(version, now)
@@ -172,17 +177,20 @@ class Objects:
     def delete(self, key: str, condition: Condition, ticket: Ticket) -> None:
         """Remove an object; see `StorageBackend.delete`."""
         location = locate(self.top, key)
-        with self.locks.hold(key):
-            old = self._current(location, key, condition)
-            condition.check(old)
-            ticket.check()
-            try:
-                os.unlink(location.sidecar)
-            except FileNotFoundError:
-                self.check_there()
-                return
-        if self.fsync:
-            sync_directories(location.directory, top=self.top)
+        old = None
+        with Effect() as effect:
+            with self.locks.hold(key):
+                old = self._current(location, key, condition)
+                condition.check(old)
+                ticket.check()
+                try:
+                    os.unlink(location.sidecar)
+                except FileNotFoundError:
+                    self.check_there()
+                effect.possible = True
+            if self.fsync:
+                # Also where nothing was: whoever removed it may not have come this far.
+                sync_directories(location.directory, top=self.top)
         if old is not None:
             discard(location.data(old.etag))
         prune(location.directory, top=self.top)
@@ -204,15 +212,16 @@ class Objects:
                 raise
             return None  # Replacing or deleting is how a damaged object is mended.
 
-    def _abandon(self, location: Location, draft: str, data: str) -> None:
+    def _abandoned(self, location: Location, draft: str, data: str) -> bool:
         # A draft that is gone became the sidecar: an interrupt can strike between the commit and
         # the next line, and the data file is the object's then.
         try:
             os.unlink(draft)
         except OSError:
-            return
+            return False
         discard(data)
         prune(location.directory, top=self.top)
+        return True
 
     def _link(self, source: str, etag: str, path: str) -> int:
         # A version never changes, so two objects can share the file.
@@ -222,6 +231,7 @@ class Objects:
             info = self.read(source)
             require(etag, info)
             try:
+                check_file(location.data(info.etag))
                 os.link(location.data(info.etag), path)
             except FileNotFoundError:
                 seen = _replaced_since(seen, info.etag)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cm_platform.errors import IntegrityError
 from cm_platform.storage.backend import Attributes, ObjectInfo
@@ -67,17 +67,47 @@ def read(path: str, key: str) -> ObjectInfo | None:
         return None
     try:
         fields = json.loads(text)
-        if fields["format"] != FORMAT or fields["key"] != key or not is_version(fields["version"]):
-            raise _damaged()
-        return ObjectInfo(
-            key=key,
-            size=fields["size"],
-            etag=fields["version"],
-            last_modified=datetime.fromisoformat(fields["last_modified"]),
-            **fields["attributes"],
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        if fields["format"] == FORMAT and fields["key"] == key and is_version(fields["version"]):
+            return describe(
+                key,
+                size=_size(fields["size"]),
+                version=fields["version"],
+                last_modified=_time(fields["last_modified"]),
+                attributes=attributes_of(fields["attributes"]),
+            )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged() from error
+    raise _damaged()
+
+
+def attributes_of(fields: Any) -> Attributes:
+    """What `attribute_fields` made; TypeError for anything else."""
+    attributes = Attributes(**fields)
+    if not all(_is_text_or_none(getattr(attributes, name)) for name in _ATTRIBUTES):
+        raise TypeError("an attribute is text or nothing")
+    metadata: object = attributes.metadata
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in cast("dict[str, object]", metadata).values()
+    ):
+        raise TypeError("metadata is text by name")
+    return attributes
+
+
+def _is_text_or_none(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _size(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError("a size is a number of bytes")
+    return value
+
+
+def _time(value: str) -> datetime:
+    found = datetime.fromisoformat(value)
+    if found.utcoffset() is None:
+        raise ValueError("a time without its zone")
+    return found
 
 
 _VERSION: Final = re.compile(r"[0-9a-f]{24}")
@@ -97,4 +127,13 @@ def _damaged() -> IntegrityError:
     )
 
 
-__all__ = ["FORMAT", "describe", "encode", "is_version", "new_version", "read"]
+__all__ = [
+    "FORMAT",
+    "attribute_fields",
+    "attributes_of",
+    "describe",
+    "encode",
+    "is_version",
+    "new_version",
+    "read",
+]

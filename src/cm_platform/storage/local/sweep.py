@@ -1,6 +1,6 @@
 """Removing what crashed writers left: files that no sidecar names, and empty directories."""
 # Paths are plain strings here: pathlib costs more than the system calls that are made.
-# ruff: noqa: PTH106, PTH108, PTH116, PTH208
+# ruff: noqa: PTH106, PTH108
 
 from __future__ import annotations
 
@@ -66,8 +66,9 @@ def _directories(top: str) -> Iterator[tuple[str, str]]:
     while unread:
         path, begin = unread.pop()
         yield path, begin
-        for file in _listed(path):
-            if "~" in file:
+        for entry in _listed(path):
+            file = entry.name
+            if "~" in file or not entry.is_dir(follow_symlinks=False):
                 continue
             continued = file.endswith(CONTINUED)
             piece = decode(file[: -len(CONTINUED)] if continued else file)
@@ -76,16 +77,21 @@ def _directories(top: str) -> Iterator[tuple[str, str]]:
 
 
 def _files(directory: str, before: float) -> Iterator[str]:
-    for file in _listed(directory):
-        if "~" in file and not file.endswith(SIDECAR):
+    for entry in _listed(directory):
+        if "~" in entry.name and not entry.name.endswith(SIDECAR):
             with suppress(FileNotFoundError):
-                if os.stat(f"{directory}/{file}").st_ctime < before:
-                    yield file
+                if (
+                    entry.is_file(follow_symlinks=False)
+                    and entry.stat(follow_symlinks=False).st_ctime < before
+                ):
+                    yield entry.name
 
 
-def _listed(directory: str) -> list[str]:
+def _listed(directory: str) -> list[os.DirEntry[str]]:
+    # Links are never followed: what they lead to is not ours to remove.
     try:
-        return os.listdir(directory)
+        with os.scandir(directory) as entries:
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -4,28 +4,31 @@ A part's file is its bytes and then its etag, so that replacing the file replace
 and the bytes begin where a block does, which lets file systems share instead of copy.
 """
 # Paths are plain strings here: pathlib costs more than the system calls that are made.
-# ruff: noqa: PTH102, PTH104, PTH105, PTH106, PTH110, PTH116, PTH208
+# ruff: noqa: PTH102, PTH104, PTH105, PTH106, PTH110, PTH114, PTH208
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from cm_platform.errors import InvalidArgumentError, NotFoundError
+from cm_platform.errors import IntegrityError, InvalidArgumentError, NotFoundError
 from cm_platform.storage.backend import Attributes, Part, Written
 
 from .conditions import Condition, Ticket
+from .errors import Effect
 from .files import (
     DIRECTORY_MODE,
     FILE_MODE,
     copy_range,
     create,
     discard,
+    open_file,
     read_file,
     sync_directories,
     write_all,
@@ -33,7 +36,7 @@ from .files import (
 )
 from .objects import Objects
 from .paths import check_text
-from .sidecar import attribute_fields, is_version, new_version
+from .sidecar import attribute_fields, attributes_of, is_version, new_version
 
 _ABOUT: Final = "upload.json"
 _ENDED: Final = "~ended"
@@ -53,9 +56,15 @@ class Uploads:
         upload_id = new_version()
         directory = f"{self.top}/{upload_id}"
         about = {"key": key, **attribute_fields(attributes)}
-        os.mkdir(directory, DIRECTORY_MODE)
-        write_file(f"{directory}/{_ABOUT}", json.dumps(about).encode(), fsync=self.objects.fsync)
-        self._sync(directory)
+        with Effect():
+            try:
+                os.mkdir(directory, DIRECTORY_MODE)
+                text = json.dumps(about).encode()
+                write_file(f"{directory}/{_ABOUT}", text, fsync=self.objects.fsync)
+                self._sync(directory)
+            except BaseException:
+                _remove(directory)
+                raise
         return upload_id
 
     def put(
@@ -133,7 +142,8 @@ class Uploads:
         for name in os.listdir(self.top):
             directory = f"{self.top}/{name}"
             with suppress(FileNotFoundError):
-                if os.stat(directory).st_ctime < before:
+                found = os.lstat(directory)
+                if stat.S_ISDIR(found.st_mode) and found.st_ctime < before:
                     _remove(directory)
                     removed += 1
         return removed
@@ -144,12 +154,16 @@ class Uploads:
         directory = f"{self.top}/{upload_id}"
         try:
             about = json.loads(read_file(f"{directory}/{_ABOUT}"))
+            wanted = about.pop("key") == key
+            attributes = attributes_of(about)
         except FileNotFoundError:
             self.objects.check_there()
             raise _unknown() from None
-        if about.pop("key") != key:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise IntegrityError("the upload's description is damaged; begin it again") from error
+        if not wanted:
             raise _unknown()
-        return directory, Attributes(**about)
+        return directory, attributes
 
     def _fill(
         self,
@@ -159,26 +173,28 @@ class Uploads:
         fill: Callable[[int], object],
         ticket: Ticket,
     ) -> Part:
-        directory, _ = self._find(key, upload_id)
         version = new_version()
-        draft = f"{directory}/{version}.draft"
-        try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        with Effect() as effect:
+            directory, _ = self._find(key, upload_id)
+            draft = f"{directory}/{version}.draft"
             try:
-                fill(descriptor)
-                write_all(descriptor, version.encode())
-                if self.objects.fsync:
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            ticket.check()
-            os.replace(draft, f"{directory}/{_part(number)}")
-        except FileNotFoundError:
-            raise _unknown() from None  # Completed or aborted meanwhile.
-        except BaseException:
-            discard(draft)
-            raise
-        self._sync(directory)
+                descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+                try:
+                    fill(descriptor)
+                    write_all(descriptor, version.encode())
+                    if self.objects.fsync:
+                        os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                ticket.check()
+                os.replace(draft, f"{directory}/{_part(number)}")
+            except FileNotFoundError:
+                raise _unknown() from None  # Completed or aborted meanwhile.
+            except BaseException:
+                discard(draft)
+                raise
+            effect.possible = True
+            self._sync(directory)
         return Part(number, version)
 
     def _join(self, directory: str, parts: Sequence[Part], path: str) -> int:
@@ -203,7 +219,7 @@ def _part(number: int) -> str:
 
 def _append(directory: str, part: Part, writing: int) -> None:
     try:
-        reading = os.open(f"{directory}/{_part(part.number)}", os.O_RDONLY)
+        reading = open_file(f"{directory}/{_part(part.number)}")
     except FileNotFoundError:
         if not os.path.exists(directory):
             raise _unknown() from None
@@ -230,6 +246,8 @@ def _ending(directory: str) -> Generator[None]:
 
 
 def _remove(directory: str) -> None:
+    if os.path.islink(directory):
+        return  # Somebody put it there, and what it leads to is not ours.
     with suppress(OSError):
         discard(*(f"{directory}/{name}" for name in os.listdir(directory)))
         os.rmdir(directory)
