@@ -19,20 +19,39 @@ _SECRETS: Final = re.compile(
     r"|token|signature(?:provided)?|credential|sig|(?:aws_?)?access_?key_?id))"
     r"(?:(?P<eq>\\*['\"]?\s*[=>]\s*b?)(?P<nq>\\*['\"])?|(?P<colon>\\*['\"]?\s*:\s*b?)(?P<cq>\\*['\"]))"
     rf"(?(nq){_QUOTED.format('nq')}|(?(cq){_QUOTED.format('cq')}|[^&\s'\"<>,;]+))"
-    r"|(?P<url>\b[a-z][a-z0-9+.-]*://[^\s/@:'\"]*:)[^\s'\"<>]+(?=@)"
     r"|(?P<word>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
     r")"
 )
+# A user in a URL, up to the colon before the password; overlapping ones too.
+_USER: Final = re.compile(r"(?i)[a-z0-9+.-]://(?=([^\s/@:'\"]*:))")
+_UNBROKEN: Final = re.compile(r"[^\s'\"<>]*")
+_REDACTED: Final = "[redacted]"
 
 
 def redact(text: str) -> str:
     """The text without what authorises: headers, signatures, tokens, passwords."""
 
     def mask(match: re.Match[str]) -> str:
-        groups = ("header", "hq", "name", "eq", "nq", "colon", "cq", "url", "word")
-        return "".join(match[group] or "" for group in groups) + "[redacted]"
+        groups = ("header", "hq", "name", "eq", "nq", "colon", "cq", "word")
+        return "".join(match[group] or "" for group in groups) + _REDACTED
 
-    return _SECRETS.sub(mask, text)
+    return _SECRETS.sub(mask, _without_passwords(text))
+
+
+def _without_passwords(text: str) -> str:
+    # A password ends at the last "@" of the unbroken text after it. Not by the expression above:
+    # it would look for that "@" anew from every "://", which takes quadratic time.
+    pieces: list[str] = []
+    done = end = at = 0
+    for user in _USER.finditer(text):
+        begin = user.end(1)
+        if begin >= end and (unbroken := _UNBROKEN.match(text, begin)) is not None:
+            end = unbroken.end()
+            at = text.rfind("@", begin, end)
+        if done <= begin < at:
+            pieces += (text[done:begin], _REDACTED)
+            done = at
+    return "".join((*pieces, text[done:]))
 
 
 class RedactingFilter(logging.Filter):

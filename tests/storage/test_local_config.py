@@ -18,6 +18,7 @@ from cm_platform.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
     PlatformError,
+    QuotaExceededError,
 )
 from cm_platform.limits import limits
 from cm_platform.registry import Registry
@@ -214,8 +215,9 @@ def test_a_full_volume_leaves_the_old_object(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(QuotaExceededError) as failure:
             drive(store.put("a", b"new", PLAIN))
+    assert failure.value.not_sent
     reply = drive(store.get("a"))
     assert drive(reply.read()) == b"old"
     assert len(list((tmp_path / "objects").iterdir())) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import subprocess
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from cm_platform.errors import NotFoundError, PlatformError, UnavailableError
+from cm_platform import Platform, Tenant
+from cm_platform.errors import InternalError, NotFoundError, PlatformError, UnavailableError
 from cm_platform.runtime import AsyncRuntime, BlockingRuntime, Runtime, drive
 from cm_platform.storage.backend import Attributes
 from cm_platform.storage.local import BACKEND, LocalConfig, LocalStorage, files, objects
@@ -383,3 +385,121 @@ def run_together(*work: Callable[[], None]) -> None:
         thread.join()
     if failures:
         raise failures[0]
+
+
+class Failing:
+    """A function of the operating system that fails at its n-th call, and the calls after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, number: int, code: int) -> None:
+        self._function = getattr(os, name)
+        self._left = number
+        self._code = code
+        monkeypatch.setattr(os, name, self)
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError(self._code, os.strerror(self._code))
+        return self._function(*args, **kwargs)
+
+
+CODES = [errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE, errno.EXDEV]
+
+
+def attempt(
+    path: Path, name: str, number: int, code: int, write: Callable[[LocalStorage], object]
+) -> PlatformError | None:
+    """What a write raises, if its system call of that name and number fails."""
+    durable = LocalStorage(LocalConfig(path=path, fsync=True), BlockingRuntime())
+    with pytest.MonkeyPatch.context() as patch:
+        Failing(patch, name, number, code)
+        try:
+            write(durable)
+        except PlatformError as error:
+            return error
+    return None
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("name", ["open", "write", "fsync", "replace"])
+def test_a_put_that_fails_says_whether_it_may_have_happened(
+    store: LocalStorage, tmp_path: Path, name: str, code: int
+) -> None:
+    outcomes: set[bool] = set()
+    for number in range(30):
+        drive(store.put("a/b", b"old", PLAIN))
+        error = attempt(
+            tmp_path, name, number, code, lambda store: drive(store.put("a/b", b"new", PLAIN))
+        )
+        if error is None:
+            break
+        assert read(store, "a/b") == (b"old" if error.not_sent else b"new")
+        assert error.not_sent or isinstance(error, UnavailableError | InternalError)
+        outcomes.add(error.not_sent)
+    else:
+        raise AssertionError("it never succeeded")
+    assert outcomes == ({True} if name in ("write", "replace") else {True, False})
+    drive(store.sweep(older_than=0))
+    assert len(drive(store.list("", delimiter=None, cursor=None, limit=9)).objects) == 1
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("name", ["open", "fsync", "unlink"])
+def test_a_delete_that_fails_says_whether_it_may_have_happened(
+    store: LocalStorage, tmp_path: Path, name: str, code: int
+) -> None:
+    for number in range(30):
+        drive(store.put("a/b", b"old", PLAIN))
+        error = attempt(tmp_path, name, number, code, lambda store: drive(store.delete("a/b")))
+        if error is None:
+            break
+        there = bool(drive(store.list("", delimiter=None, cursor=None, limit=9)).objects)
+        assert there == error.not_sent
+        assert error.not_sent or isinstance(error, UnavailableError | InternalError)
+    else:
+        raise AssertionError("it never succeeded")
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("name", ["open", "write", "fsync", "replace", "mkdir"])
+def test_an_upload_that_fails_says_whether_it_may_have_happened(
+    store: LocalStorage, tmp_path: Path, name: str, code: int
+) -> None:
+    def upload(store: LocalStorage) -> None:
+        upload_id = drive(store.create_multipart("a/b", PLAIN))
+        part = drive(store.put_part("a/b", upload_id, 1, b"new"))
+        drive(store.complete_multipart("a/b", upload_id, [part]))
+
+    for number in range(40):
+        drive(store.put("a/b", b"old", PLAIN))
+        error = attempt(tmp_path, name, number, code, upload)
+        if error is None:
+            break
+        if read(store, "a/b") == b"new":
+            assert not error.not_sent
+        assert error.not_sent or isinstance(error, UnavailableError | InternalError)
+    else:
+        raise AssertionError("it never succeeded")
+    assert read(store, "a/b") == b"new"
+
+
+def test_a_put_in_doubt_is_found_to_have_happened(tmp_path: Path) -> None:
+    configuration = {
+        "storage": {
+            "default": "l",
+            "backends": {"l": {"driver": "local", "path": str(tmp_path), "fsync": True}},
+        }
+    }
+    with Platform.from_config(configuration) as platform:
+        storage = platform.get_service("storage", Tenant("acme"))
+        first = storage.put("key", b"old")
+        sync = files.sync_file
+
+        def fails_once(path: str) -> None:
+            patch.setattr(files, "sync_file", sync)
+            raise OSError(errno.ENOSPC, "full")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(files, "sync_file", fails_once)
+            written = storage.put("key", b"new", if_match=first.etag)
+        assert storage.head("key").etag == written.etag

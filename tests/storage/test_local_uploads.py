@@ -14,6 +14,7 @@ import pytest
 
 from cm_platform.errors import (
     AlreadyExistsError,
+    IntegrityError,
     InvalidArgumentError,
     NotFoundError,
     PlatformError,
@@ -243,3 +244,25 @@ def test_of_many_who_complete_an_upload_one_wins(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == ["not_found"] * 5 + ["won"]
+
+
+def test_an_abort_that_another_one_overtook_is_no_error(
+    upload: Uploading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def overtaken(source: str, target: str) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        rename(source, f"{source}-taken")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", overtaken)
+    upload.run(upload.store.abort_multipart("a/b", upload.id))
+
+
+def test_a_damaged_upload_is_told(upload: Uploading) -> None:
+    about = upload.store.native() / "uploads" / upload.id / "upload.json"
+    for text in ("", "[]", '{"key": "a/b", "metadata": [1]}'):
+        about.write_text(text)
+        with pytest.raises(IntegrityError):
+            upload.part(1, b"x")

@@ -129,9 +129,11 @@ def _unword(value: str) -> str:
     if (found := _ENCODED.fullmatch(value)) is None:
         return value
     try:
-        return base64.b64decode(found[1], validate=True).decode()
+        text = base64.b64decode(found[1], validate=True).decode()
     except ValueError:
         return value
+    # Nor would we have written a line break, which must not get from here into a header.
+    return value if re.search(rf"[{_FORBIDDEN}]", text) else text
 
 
 def metadata_size(stored: Mapping[str, str]) -> int:

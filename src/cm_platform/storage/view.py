@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
+from cm_platform.errors import InvalidArgumentError
 from cm_platform.executor import Endpoint
 from cm_platform.signing import Signer
 from cm_platform.tenant import Scope
 
 from .backend import BackendPage, ListedObject, ObjectInfo, StorageLimits
 from .keys import check_key, check_prefix, decode_metadata
+
+logger = logging.getLogger("cm_platform.storage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +92,20 @@ class View:
     def page(
         self, page: BackendPage, endpoint: Endpoint, prefix: str, delimiter: str | None
     ) -> Page:
-        """A page with its cursor bound to the tenant, the backend and the arguments."""
+        """A page with its cursor bound to the tenant, the backend and the arguments.
+
+        Without the keys that no method takes: programs with other rules wrote them.
+        """
         raw = page.cursor
         bound = self._bound(endpoint, prefix, delimiter)
-        return Page(
-            [self.listed(listed) for listed in page.objects],
-            [self.scope.unscope(found) for found in page.prefixes],
-            None if raw is None else self._signer.seal(raw, bound),
-        )
+        limits: StorageLimits = endpoint.backend.limits
+        listed = [self.listed(found) for found in page.objects]
+        prefixes = [self.scope.unscope(found) for found in page.prefixes]
+        objects = [found for found in listed if _is_legal(check_key, found.key, limits)]
+        folders = [found for found in prefixes if _is_legal(check_prefix, found, limits)]
+        if left := len(listed) + len(prefixes) - len(objects) - len(folders):
+            logger.debug("a listing leaves out %d keys that are not legal here", left)
+        return Page(objects, folders, None if raw is None else self._signer.seal(raw, bound))
 
     def cursor(self, cursor: str, endpoint: Endpoint, prefix: str, delimiter: str | None) -> str:
         """The store's cursor; `invalid_argument` for one that was not made for these."""
@@ -103,6 +113,14 @@ class View:
 
     def _bound(self, endpoint: Endpoint, prefix: str, delimiter: str | None) -> list[str]:
         return ["storage", endpoint.name, self.scope.prefix, prefix, delimiter or ""]
+
+
+def _is_legal(check: Callable[[str, str, int], Any], text: str, limits: StorageLimits) -> bool:
+    try:
+        check(text, "", limits.max_key)
+    except InvalidArgumentError:
+        return False
+    return True
 
 
 __all__ = ["Page", "PresignedUrl", "View"]

@@ -217,7 +217,12 @@ class LocalStorage:
     async def list(
         self, prefix: str, *, delimiter: Literal["/"] | None, cursor: str | None, limit: int
     ) -> BackendPage:
-        """See `StorageBackend.list`."""
+        """See `StorageBackend.list`.
+
+        An object whose sidecar is damaged is listed by its key alone: with no bytes and an
+        empty etag, which no object has. `head` says why (`integrity`); delete it, or put it
+        again.
+        """
         return await self._runtime.call(
             listing.page,
             self._objects.top,

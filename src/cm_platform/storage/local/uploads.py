@@ -89,7 +89,8 @@ class Uploads:
         ticket: Ticket,
     ) -> Part:
         """Store a part from bytes [start, end) of an object that must have that etag."""
-        info, reading = self.objects.open(source, etag=etag)
+        with Effect():
+            info, reading = self.objects.open(source, etag=etag)
         try:
             if not 0 <= start < end <= info.size:
                 raise InvalidArgumentError(
@@ -110,7 +111,8 @@ class Uploads:
         self, key: str, upload_id: str, parts: Sequence[Part], condition: Condition, ticket: Ticket
     ) -> Written:
         """Make the parts one object; see `StorageBackend.complete_multipart`."""
-        directory, attributes = self._find(key, upload_id)
+        with Effect():
+            directory, attributes = self._find(key, upload_id)
         numbers = [part.number for part in parts]
         if not numbers or any(after <= before for before, after in pairwise(numbers)):
             raise InvalidArgumentError(
@@ -130,7 +132,8 @@ class Uploads:
     def abort(self, key: str, upload_id: str) -> None:
         """Forget an upload, if there is one."""
         try:
-            directory, _ = self._find(key, upload_id)
+            with Effect():
+                directory, _ = self._find(key, upload_id)
             os.rename(directory, directory + _ENDED)
         except (NotFoundError, FileNotFoundError):
             return
