@@ -77,7 +77,9 @@ test: sync ## every check, then the tests with coverage
 	@rm -f $(FAILED)
 	@checks=passed; \
 	$(MAKE) --no-print-directory -k $(SIDE_BY_SIDE) checks || checks=failed; \
-	$(PYTHON) -m pytest -n 2 --dist loadgroup --cov --cov-report=term $(ARGS) && tests=0 || tests=$$?; \
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not prove and not suite" \
+	    --cov --cov-report=term $(ARGS) && tests=0 || tests=$$?; \
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "suite and not prove" $(ARGS) || tests=$$?; \
 	[ $$checks = passed ] || { echo "FAILED before the tests:" $$(cat $(FAILED)); exit 1; }; \
 	exit $$tests
 

@@ -19,12 +19,14 @@ def storage_backend() -> Mapping[str, Any]:
     return {"driver": runpy.run_path(str(EXAMPLE))["BACKEND"]}
 
 
+@pytest.mark.suite
 class TestMemoryStorage(StorageConformance):
     pass
 
 
+@pytest.mark.suite
 class TestMemoryStorageKeepsTenantsApart(StorageIsolation):
-    pass
+    layouts = ("{tenant}/{key}",)
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

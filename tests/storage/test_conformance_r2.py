@@ -12,7 +12,7 @@ from cm_platform.testing.servers import R2Server
 
 from .conformance_stores import r2_table
 
-pytestmark = pytest.mark.xdist_group("conformance-r2")
+pytestmark = [pytest.mark.suite, pytest.mark.xdist_group("conformance-r2")]
 
 
 @pytest.fixture(scope="module")

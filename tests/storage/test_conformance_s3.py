@@ -12,7 +12,7 @@ from cm_platform.testing.servers import S3Server
 
 from .conformance_stores import s3_table
 
-pytestmark = pytest.mark.xdist_group("conformance-s3")
+pytestmark = [pytest.mark.suite, pytest.mark.xdist_group("conformance-s3")]
 
 
 @pytest.fixture(scope="module")

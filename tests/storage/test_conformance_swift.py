@@ -21,7 +21,7 @@ from cm_platform.testing.storage import (
 
 from .conformance_stores import SWIFT_LACKS, s3_table
 
-pytestmark = pytest.mark.xdist_group("conformance-swift")
+pytestmark = [pytest.mark.suite, pytest.mark.xdist_group("conformance-swift")]
 
 
 @pytest.fixture(scope="module")

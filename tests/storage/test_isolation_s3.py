@@ -12,7 +12,7 @@ from cm_platform.testing.servers import S3Server
 
 from .conformance_stores import s3_table
 
-pytestmark = pytest.mark.xdist_group("isolation-s3")
+pytestmark = [pytest.mark.suite, pytest.mark.xdist_group("isolation-s3")]
 
 
 @pytest.fixture(scope="module")
@@ -22,4 +22,5 @@ def storage_backend() -> Iterator[Mapping[str, Any]]:
 
 
 class TestS3(StorageIsolation):
-    pass
+    # The local store is attacked on all layouts; what differs here is what the server verifies.
+    layouts = ("{tenant}/{key}",)

@@ -125,7 +125,10 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """An object as a listing shows it: without its metadata, which costs a `head`."""
+    """An object as a listing shows it: without its metadata, which costs a `head`.
+
+    An empty etag marks an object that the store holds and cannot describe; `head` says why.
+    """
 
     key: str
     size: int

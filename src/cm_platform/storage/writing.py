@@ -55,6 +55,7 @@ async def store(
             progress(len(first), len(first))
         return written, len(first), revision
     counted = _Counted(first, second, pieces)
+    del first, second  # else this frame holds two pieces until the last one is stored
     with executor.span(operations.PUT, endpoint):
         written = await put_parts(
             executor,
