@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from .assembly import Assembly, Health, OnRouteEvent, check_startable
 from .config import Config, embedded, load
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from .storage.sync import Storage
 
 
-class Platform:
-    """The sync face. Use it as a context manager, or `close` it.
+class _Face:
+    """What the two faces of a platform have in common: all but whether one waits or awaits."""
 
-    config: from `cm_platform.config.load` or `embedded`. on_route_event: told when a requested
-    route was not followed. Both faces may live side by side in one process.
-    """
+    _is_async: ClassVar[bool]
+    _remedy: ClassVar[str]
 
     def __init__(
         self,
@@ -40,7 +39,7 @@ class Platform:
     ) -> None:
         self._core = Assembly(
             config,
-            is_async=False,
+            is_async=self._is_async,
             registry=registry,
             clock=clock,
             ledger=ledger,
@@ -71,14 +70,6 @@ class Platform:
         """What it was made from."""
         return self._core.config
 
-    def get_service(self, kind: Literal["storage"], tenant: Tenant) -> Storage:
-        """The service of a tenant. No I/O; the same object each time, while it is remembered."""
-        try:
-            found = self._services.get((kind, tenant))
-        except TypeError:  # what cannot be hashed is refused below, by name
-            found = None
-        return cast("Storage", found or self._core.service(kind, tenant))
-
     def reload(
         self, source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None
     ) -> None:
@@ -87,6 +78,36 @@ class Platform:
         Raises `config_invalid`, and changes nothing, when anything else differs.
         """
         self._core.reload(read_config(source, ledger=self._core.ledger))
+
+    def __del__(self) -> None:
+        """Warn about what was left open."""
+        core: Assembly | None = getattr(self, "_core", None)
+        if core is not None and not core.opener.closed and core.opener.is_open:
+            warnings.warn(
+                f"{type(self).__name__} was left open: use a with block or {self._remedy}",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+
+class Platform(_Face):
+    """The sync face. Use it as a context manager, or `close` it.
+
+    config: from `cm_platform.config.load` or `embedded`. on_route_event: told when a requested
+    route was not followed. Both faces may live side by side in one process.
+    """
+
+    _is_async = False
+    _remedy = "close()"
+
+    def get_service(self, kind: Literal["storage"], tenant: Tenant) -> Storage:
+        """The service of a tenant. No I/O; the same object each time, while it is remembered."""
+        try:
+            found = self._services.get((kind, tenant))
+        except TypeError:  # what cannot be hashed is refused below, by name
+            found = None
+        return cast("Storage", found or self._core.service(kind, tenant))
 
     def health(self) -> list[Health]:
         """Ping every configured backend."""
@@ -113,59 +134,16 @@ class Platform:
         """Close it."""
         self.close()
 
-    def __del__(self) -> None:
-        """Warn about what was left open."""
-        _warn_if_open(self, "close()")
 
-
-class AsyncPlatform:
+class AsyncPlatform(_Face):
     """The async face. Use it as an async context manager, or `await close()`.
 
     Clients belong to the event loop on which they were opened; a platform may serve several
     loops, and closes what belongs to the one that closes it.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        registry: Registry = REGISTRY,
-        clock: Clock = SYSTEM_CLOCK,
-        ledger: Ledger | None = None,
-        on_route_event: OnRouteEvent | None = None,
-    ) -> None:
-        self._core = Assembly(
-            config,
-            is_async=True,
-            registry=registry,
-            clock=clock,
-            ledger=ledger,
-            on_route_event=on_route_event,
-        )
-        self._services = self._core.services
-
-    @classmethod
-    def from_config(
-        cls,
-        source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None,
-        *,
-        embedded: bool = False,
-        ledger: Ledger | None = None,
-        on_route_event: OnRouteEvent | None = None,
-    ) -> Self:
-        """From a TOML file, a mapping, a loaded configuration, or CM_PLATFORM_CONFIG.
-
-        embedded: the embedded backends under ./.cm_platform instead, for a first try.
-        on_route_event: told when a requested route was not followed.
-        Raises `config_invalid` with everything that is wrong.
-        """
-        config = read_config(source, embedded=embedded, ledger=ledger)
-        return cls(config, ledger=ledger, on_route_event=on_route_event)
-
-    @property
-    def config(self) -> Config:
-        """What it was made from."""
-        return self._core.config
+    _is_async = True
+    _remedy = "await close()"
 
     def get_service(self, kind: Literal["storage"], tenant: Tenant) -> AsyncStorage:
         """The service of a tenant. No I/O; the same object each time, while it is remembered."""
@@ -174,15 +152,6 @@ class AsyncPlatform:
         except TypeError:  # what cannot be hashed is refused below, by name
             found = None
         return cast("AsyncStorage", found or self._core.service(kind, tenant))
-
-    def reload(
-        self, source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None
-    ) -> None:
-        """Go on with other rules, and with backends that are new; handles that are held follow.
-
-        Raises `config_invalid`, and changes nothing, when anything else differs.
-        """
-        self._core.reload(read_config(source, ledger=self._core.ledger))
 
     async def health(self) -> list[Health]:
         """Ping every configured backend."""
@@ -209,10 +178,6 @@ class AsyncPlatform:
         """Close it."""
         await self.close()
 
-    def __del__(self) -> None:
-        """Warn about what was left open."""
-        _warn_if_open(self, "await close()")
-
 
 def read_config(
     source: str | os.PathLike[str] | Mapping[str, Any] | Config | None,
@@ -235,17 +200,6 @@ def read_config(
 
 
 _embedded = embedded
-
-
-def _warn_if_open(platform: Platform | AsyncPlatform, remedy: str) -> None:
-    core: Assembly | None = getattr(platform, "_core", None)
-    if core is not None and not core.opener.closed and core.opener.is_open:
-        warnings.warn(
-            f"{type(platform).__name__} was left open: use a with block or {remedy}",
-            ResourceWarning,
-            source=platform,
-            stacklevel=2,
-        )
 
 
 __all__ = ["AsyncPlatform", "Health", "Platform", "read_config"]
