@@ -8,7 +8,7 @@ path only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -120,7 +120,7 @@ class Executor:
         """Who serves the tenant now."""
         return self._endpoints.current() or await self._endpoints.refresh()
 
-    async def run(
+    def run(
         self,
         operation: Operation,
         call: Callable[[Any], Awaitable[T]],
@@ -128,7 +128,7 @@ class Executor:
         requires: Capability | None = None,
         resolve: Resolve | None = None,
         endpoint: Endpoint | None = None,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Make one call that ends with its reply.
 
         call: given the backend, makes the request. May be called several times.
@@ -140,14 +140,25 @@ class Executor:
         Raises what the backend's `translate` says; `unsupported` before the network is touched;
         `ambiguous` for a write in doubt.
         """
-        if endpoint is None:
-            endpoint = self._endpoints.current() or await self._endpoints.refresh()
-        if observing():
-            with observed(
-                operation, endpoint.name, self._labels, endpoint.runtime.clock
-            ) as details:
-                return await self._run(operation, call, endpoint, requires, resolve, details)
-        return await self._run(operation, call, endpoint, requires, resolve, None)
+        # Not a coroutine itself: one more on the way of every call costs as much as all that is
+        # decided here.
+        if endpoint is None or observing():
+            return self._observed(operation, call, endpoint, requires, resolve)
+        return self._run(operation, call, endpoint, requires, resolve, None)
+
+    async def _observed(
+        self,
+        operation: Operation,
+        call: Callable[[Any], Awaitable[T]],
+        endpoint: Endpoint | None,
+        requires: Capability | None,
+        resolve: Resolve | None,
+    ) -> T:
+        endpoint = endpoint or await self.endpoint()
+        if not observing():
+            return await self._run(operation, call, endpoint, requires, resolve, None)
+        with observed(operation, endpoint.name, self._labels, endpoint.runtime.clock) as details:
+            return await self._run(operation, call, endpoint, requires, resolve, details)
 
     @contextmanager
     def span(self, operation: Operation, endpoint: Endpoint) -> Generator[None, None, None]:

@@ -109,6 +109,38 @@ def test_a_very_large_body_that_was_replaced_meanwhile_is_never_mixed(face: Face
     assert reading.all_closed()
 
 
+@pytest.mark.parametrize(
+    ("surplus", "refusal"), [(1, IntegrityError), (-1, UnavailableError)], ids=["long", "short"]
+)
+def test_a_part_that_does_not_fit_into_its_place_is_refused(
+    face: Face, surplus: int, refusal: type[PlatformError]
+) -> None:
+    class Unfit(Object):
+        async def get(self, start: int, end: int | None, if_match: str | None) -> Reply:
+            reply = await super().get(start, end, if_match)
+            if end is None:
+                original = reply.chunks
+
+                async def chunks() -> AsyncIterator[bytes]:
+                    # The beginning comes slowly, so that somebody asks for the end.
+                    while len(self.opened) < 2:
+                        await face.runtime(SYSTEM_CLOCK).sleep(0.001)
+                    async for chunk in original():
+                        yield chunk
+
+                reply.chunks = chunks  # type: ignore[method-assign]
+            else:
+                reply.body = self.body[start : end + surplus]
+                if surplus > 0 and end == len(self.body):
+                    reply.body += b"x"
+            return reply
+
+    reading = Reading(face, Unfit(body=large(4), chunk=3 * MIB), attempts=1)
+    with pytest.raises(refusal):
+        reading.whole()
+    assert reading.all_closed()
+
+
 # Resumed ----------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
+    from .deadlines import Deadlines
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -33,11 +35,17 @@ class AsyncRuntime:
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         # Not at the top of the module, and not on every call.
-        from asyncio import timeout
+        from asyncio import get_running_loop
+
+        from .deadlines import NO_DEADLINE, Deadline, Deadlines
 
         self.clock = clock
         self.dropped = 0
-        self._timeout = timeout
+        self._running_loop = get_running_loop
+        self._no_deadline = NO_DEADLINE
+        self._new_deadline = Deadline
+        self._new_deadlines = Deadlines
+        self._deadlines: Deadlines | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -107,8 +115,14 @@ class AsyncRuntime:
         return [task.result() for task in tasks]
 
     def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
-        """`asyncio.timeout`."""
-        return self._timeout(seconds)
+        """Cancels the task when the time is up, and makes a TimeoutError of that."""
+        loop = self._running_loop()
+        deadlines = self._deadlines
+        if deadlines is None or deadlines.loop is not loop:
+            deadlines = self._deadlines = self._new_deadlines(loop)
+        if seconds is None:
+            return self._no_deadline
+        return self._new_deadline(deadlines, seconds)
 
     def lock(self) -> AbstractAsyncContextManager[Any]:
         """An asyncio lock."""

@@ -30,6 +30,7 @@ from .lending import Lent
 Body: TypeAlias = "bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | Iterable[bytes]"
 AsyncBody: TypeAlias = "Body | AsyncIterable[bytes]"
 
+_IN_MEMORY: Final = (bytes, bytearray, memoryview)
 _BLOCK: Final = 1024 * 1024
 _AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0)
 
@@ -64,7 +65,7 @@ async def open_source(body: AsyncBody, runtime: Runtime) -> Source:
     A file is read once for its digest before it is sent. From a seekable file object, what
     follows its position is the body. A path must name a regular file.
     """
-    if isinstance(body, bytes | bytearray | memoryview):
+    if isinstance(body, _IN_MEMORY):
         held = cast("bytes | bytearray | memoryview", body)
         if len(held) <= _BLOCK:
             return MemorySource(held)

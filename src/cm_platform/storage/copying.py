@@ -43,7 +43,8 @@ async def copy_object(
         raise IntegrityError("the store described another object than the one to copy")
     limits: StorageLimits = endpoint.backend.limits
     revision = new_revision()
-    attributes = revised(_attributes(info), revision, None, limits)
+    carried = _attributes(info)
+    attributes = replace(carried, metadata=revised(carried.metadata, revision, None, limits))
 
     async def call(backend: StorageBackend) -> Written:
         return await backend.copy(

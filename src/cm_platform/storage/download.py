@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from io import BytesIO
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from cm_platform.errors import IntegrityError, UnavailableError
@@ -85,9 +86,15 @@ class Download(Generic[R]):
         """The whole body, in memory."""
         if self.size <= WHOLE_READ:
             return await self._stream.once(self._whole, reopen=self._rest)
-        if self.size <= 2 * WHOLE_READ or self._stream.used:
-            return b"".join([chunk async for chunk in self.chunks()])
-        return await self._read_from_both_ends()
+        # Each byte goes straight to its place: to join pieces would take the memory twice, and
+        # for a body of this size fresh memory costs more than the bytes that are put there.
+        held = BytesIO(bytes(self.size))
+        with held.getbuffer() as target:
+            if self.size <= 2 * WHOLE_READ or self._stream.used:
+                await _fill(target, self.chunks())
+            else:
+                await self._fill_from_both_ends(target)
+        return held.getvalue()
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body in pieces, as they come."""
@@ -118,37 +125,36 @@ class Download(Generic[R]):
         logger.debug("a download goes on at byte %d of %d", self._position, self.size)
         return await self._open_at(backend, self._position, None, first)
 
-    async def _read_from_both_ends(self) -> bytes:
+    async def _fill_from_both_ends(self, target: memoryview) -> None:
         """The reply under way brings the beginning; further requests bring the end, part by
         part, until they meet. One connection alone does not fill a fast line."""
         unclaimed = deque(range(0, self.size, WHOLE_READ))
-        parts: dict[int, bytes] = {}
-        beginning: list[bytes] = []
-        claimed = 0
 
-        async def from_the_beginning() -> bytes:
-            nonlocal claimed
+        async def from_the_beginning() -> None:
             chunks = self.chunks()
+            done = claimed = 0
             while True:
-                while self._position < claimed:
-                    beginning.append(await anext(chunks))
+                while done < claimed:
+                    chunk = await anext(chunks)
+                    # The last one may reach into what somebody else has claimed: it has the same
+                    # bytes there, of the same version.
+                    target[done : done + len(chunk)] = chunk
+                    done += len(chunk)
                 try:
                     claimed = min(unclaimed.popleft() + WHOLE_READ, self.size)
                 except IndexError:
                     break
             await cast("AsyncGenerator[bytes, None]", chunks).aclose()
-            return b""
 
-        async def from_the_end() -> bytes:
+        async def from_the_end() -> None:
             with suppress(IndexError):
                 while True:
                     start = unclaimed.pop()
-                    parts[start] = await self._part(start, min(start + WHOLE_READ, self.size))
-            return b""
+                    await self._part(target, start, min(start + WHOLE_READ, self.size))
 
-        async def whole_or_nothing(read: Callable[[], Awaitable[bytes]]) -> bytes:
+        async def all_or_nothing(read: Callable[[], Awaitable[None]]) -> None:
             try:
-                return await read()
+                await read()
             except BaseException:
                 # Nobody can interrupt the others' threads, but they need not begin another part.
                 unclaimed.clear()
@@ -157,27 +163,38 @@ class Download(Generic[R]):
         ways = [from_the_beginning, *([from_the_end] * (PARALLEL_READS - 1))]
         runtime = self._stream.endpoint.runtime
         try:
-            await runtime.gather(map(whole_or_nothing, ways), limit=PARALLEL_READS)
+            await runtime.gather(map(all_or_nothing, ways), limit=PARALLEL_READS)
         finally:
             await self.close()
-        # The last chunk of the beginning may reach into what somebody else has claimed.
-        surplus = self._position - claimed
-        if surplus > 0:
-            beginning[-1] = beginning[-1][: len(beginning[-1]) - surplus]
-        return b"".join([*beginning, *(parts[start] for start in sorted(parts))])
 
-    async def _part(self, start: int, end: int) -> bytes:
-        async def fetch(backend: Any) -> bytes:
+    async def _part(self, target: memoryview, start: int, end: int) -> None:
+        async def fetch(backend: Any) -> None:
             reply = await self._open_at(backend, start, end, self.reply)
             try:
-                body = await reply.read()
+                with target[start:end] as place:
+                    await _fill(place, reply.chunks())
             finally:
                 await reply.close()
-            _check_length(len(body), end - start)
-            return body
 
         stream = self._stream
-        return await stream.executor.run(stream.operation, fetch, endpoint=stream.endpoint)
+        await stream.executor.run(stream.operation, fetch, endpoint=stream.endpoint)
+
+
+async def _fill(target: memoryview, chunks: AsyncIterator[bytes]) -> None:
+    """Put the pieces one after the other; together they must fill it."""
+    done = 0
+    try:
+        async for chunk in chunks:
+            end = done + len(chunk)
+            if end > len(target):
+                _check_length(end, len(target))
+            target[done:end] = chunk
+            done = end
+    finally:
+        # Left to the garbage collector, it would outlive its connection for a while.
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+    _check_length(done, len(target))
 
 
 def _check_length(length: int, announced: int) -> None:

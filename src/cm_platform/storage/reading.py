@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -112,23 +112,23 @@ class AsyncStoredObject:
         await self.close()
 
 
-async def open_object(
+def open_object(
     executor: Executor,
     endpoint: Endpoint,
     key: str,
     span: tuple[int, int | None],
     if_match: str | None,
-) -> Download[ObjectReply]:
+) -> Coroutine[Any, Any, Download[ObjectReply]]:
     """Open an object, or bytes [start, end) of it, so that what is cut can be resumed."""
     first, last = span
 
-    async def open_at(
+    def open_at(
         backend: StorageBackend, position: int, until: int | None, opened: ObjectReply | None
-    ) -> ObjectReply:
+    ) -> Awaitable[ObjectReply]:
         if opened is None:
-            return await backend.get(key, start=first, end=last, if_match=if_match)
+            return backend.get(key, start=first, end=last, if_match=if_match)
         begin = first if first >= 0 else max(0, opened.info.size + first)
-        return await backend.get(
+        return backend.get(
             key,
             start=begin + position,
             end=last if until is None else begin + until,
@@ -141,7 +141,7 @@ async def open_object(
             return min(-first, whole)
         return (whole if last is None else min(last, whole)) - first
 
-    return await open_download(executor, operations.GET, open_at, size=size, endpoint=endpoint)
+    return open_download(executor, operations.GET, open_at, size=size, endpoint=endpoint)
 
 
 async def digest_of(stored: AsyncStoredObject, expected: str | None = None) -> ObjectInfo:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +19,6 @@ from cm_platform.operation import NOT_LANDED, UNKNOWN, Outcome, Resolve
 from .backend import (
     REVISION,
     SHA256,
-    Attributes,
     ObjectInfo,
     StorageBackend,
     StorageCapability,
@@ -83,27 +83,19 @@ def new_revision() -> str:
 
 
 def revised(
-    attributes: Attributes, revision: str, sha256: str | None, limits: StorageLimits
-) -> Attributes:
-    """The attributes with our own metadata; `invalid_argument` when they are too large."""
-    metadata = {**attributes.metadata, REVISION: revision}
+    given: Mapping[str, str], revision: str, sha256: str | None, limits: StorageLimits
+) -> Mapping[str, str]:
+    """The metadata with our own added; `invalid_argument` when that is too large."""
+    metadata = {**given, REVISION: revision}
     if sha256 is not None:
         metadata[SHA256] = sha256
-    if attributes.metadata and (size := metadata_size(metadata)) > limits.max_metadata:
-        ours = metadata_size(metadata) - metadata_size(attributes.metadata)
+    if given and (size := metadata_size(metadata)) > limits.max_metadata:
+        ours = metadata_size(metadata) - metadata_size(given)
         raise InvalidArgumentError(
             f"metadata may have {limits.max_metadata} bytes of names and encoded values on this "
             f"backend, {ours} of them ours; this has {size}"
         )
-    # Not dataclasses.replace, which costs more than all the rest of a small put here.
-    return Attributes(
-        attributes.content_type,
-        attributes.cache_control,
-        attributes.content_disposition,
-        attributes.content_encoding,
-        attributes.content_language,
-        metadata,
-    )
+    return metadata
 
 
 def landed(key: str, revision: str) -> Resolve:

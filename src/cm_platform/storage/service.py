@@ -46,7 +46,7 @@ from .reading import (
     open_object,
 )
 from .removing import remove_many
-from .revision import Condition, check_etag, removed
+from .revision import Condition, check_etag, new_revision, removed, revised
 from .view import Page, PresignedUrl, View
 from .writing import (
     CONCURRENCY,
@@ -240,45 +240,45 @@ class AsyncStorage:
         """
         condition = Condition.of(if_none_match, if_match)
         arguments.callback(progress, "progress")
-        attributes = Attributes(
-            content_type=check_header(content_type, "content_type") or DEFAULT_CONTENT_TYPE,
-            cache_control=check_header(cache_control, "cache_control"),
-            content_disposition=check_header(content_disposition, "content_disposition"),
-            content_encoding=check_header(content_encoding, "content_encoding"),
-            content_language=check_header(content_language, "content_language"),
-            metadata=NO_METADATA if metadata is None else encode_metadata(metadata),
+        headers = (
+            check_header(content_type, "content_type") or DEFAULT_CONTENT_TYPE,
+            check_header(cache_control, "cache_control"),
+            check_header(content_disposition, "content_disposition"),
+            check_header(content_encoding, "content_encoding"),
+            check_header(content_language, "content_language"),
         )
+        encoded = NO_METADATA if metadata is None else encode_metadata(metadata)
         endpoint = await self._executor.endpoint()
         physical = self._view.key(key, endpoint)
         if condition.requires is not None:
             self._executor.check(operations.PUT, condition.requires, endpoint)
         source = await open_source(body, endpoint.runtime)
+        revision = new_revision()
         try:
-            written, size, revision = await store(
+            written, size = await store(
                 self._executor,
                 endpoint,
                 physical,
                 source,
-                attributes,
+                Attributes(
+                    *headers, revised(encoded, revision, source.sha256, endpoint.backend.limits)
+                ),
                 condition,
+                revision,
                 part_size,
                 progress,
             )
         finally:
             await source.close()
         info = ObjectInfo(
-            key=key,
-            size=size,
-            etag=written.etag,
-            last_modified=written.last_modified,
-            content_type=attributes.content_type,
-            cache_control=attributes.cache_control,
-            content_disposition=attributes.content_disposition,
-            content_encoding=attributes.content_encoding,
-            content_language=attributes.content_language,
-            metadata=dict(metadata) if metadata else NO_METADATA,
-            sha256=source.finish(),
-            revision=revision,
+            key,
+            size,
+            written.etag,
+            written.last_modified,
+            *headers,
+            dict(metadata) if metadata else NO_METADATA,
+            source.finish(),
+            revision,
         )
         if verify:
             await self._read_back(endpoint, info)

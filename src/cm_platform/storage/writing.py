@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from cm_platform.errors import InvalidArgumentError, NotFoundError, UnavailableError
@@ -12,7 +12,7 @@ from . import operations
 from .backend import Attributes, Part, StorageBackend, StorageLimits, Written
 from .body import MemorySource, Source
 from .multipart import in_parts, plan_part_size
-from .revision import Condition, landed, new_revision, revised
+from .revision import Condition, landed
 
 PART_SIZE: Final = 8 * 1024 * 1024
 CONCURRENCY: Final = 4
@@ -28,13 +28,15 @@ async def store(
     source: Source,
     attributes: Attributes,
     condition: Condition,
+    revision: str,
     part_size: int,
     progress: Progress | None,
-) -> tuple[Written, int, str]:
-    """Send a source whole or in parts; the answer, its size and the revision it got."""
+) -> tuple[Written, int]:
+    """Send a source whole or in parts; the answer, and its size.
+
+    attributes: with the revision, by which the write is known again when its answer is lost.
+    """
     limits: StorageLimits = endpoint.backend.limits
-    revision = new_revision()
-    attributes = revised(attributes, revision, source.sha256, limits)
     part_size = plan_part_size(source.size, part_size, limits)
     if isinstance(source, MemorySource) and len(source.data) <= part_size:
         written = await put_whole(
@@ -42,7 +44,7 @@ async def store(
         )
         if progress is not None:
             progress(len(source.data), len(source.data))
-        return written, len(source.data), revision
+        return written, len(source.data)
     pieces = source.pieces(part_size)
     first = await anext(pieces)
     second = None
@@ -53,7 +55,7 @@ async def store(
         written = await put_whole(executor, endpoint, key, first, attributes, condition, revision)
         if progress is not None:
             progress(len(first), len(first))
-        return written, len(first), revision
+        return written, len(first)
     counted = _Counted(first, second, pieces)
     del first, second  # else this frame holds two pieces until the last one is stored
     with executor.span(operations.PUT, endpoint):
@@ -68,10 +70,10 @@ async def store(
             revision,
             progress,
         )
-    return written, counted.size, revision
+    return written, counted.size
 
 
-async def put_whole(
+def put_whole(
     executor: Executor,
     endpoint: Endpoint,
     key: str,
@@ -79,11 +81,11 @@ async def put_whole(
     attributes: Attributes,
     condition: Condition,
     revision: str,
-) -> Written:
+) -> Coroutine[Any, Any, Written]:
     """Store a body with one request."""
 
-    async def call(backend: StorageBackend) -> Written:
-        return await backend.put(
+    def call(backend: StorageBackend) -> Awaitable[Written]:
+        return backend.put(
             key,
             data,
             attributes,
@@ -91,7 +93,7 @@ async def put_whole(
             if_match=condition.if_match,
         )
 
-    return await executor.run(
+    return executor.run(
         operations.PUT,
         call,
         requires=condition.requires,
