@@ -97,5 +97,6 @@ bench: sync ## measure
 
 clean: ## remove what make has made
 	rm -rf .venv .uv .cache .coverage .coverage.* .hypothesis build dist
+	rm -rf gateway/node_modules gateway/dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find src tests examples benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +

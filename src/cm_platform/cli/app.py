@@ -19,7 +19,7 @@ import cm_platform
 from cm_platform.errors import InternalError, InvalidArgumentError, PlatformError
 from cm_platform.redaction import RedactingFilter, redact
 
-from . import config, conformance, demo, doctor, services, storage
+from . import config, conformance, demo, doctor, gateway, local, services, storage
 from .exits import ExitCode, exit_code, explained
 from .invocation import Invocation
 from .output import Output
@@ -145,6 +145,8 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(storage.app, name="storage")
 app.add_typer(conformance.app, name="conformance")
+app.add_typer(gateway.app, name="gateway")
+app.add_typer(local.app, name="local")
 
 
 def run() -> int:

@@ -8,21 +8,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from cm_platform.config import Config
 from cm_platform.config.fields import keys_of
 from cm_platform.config.models import BackendConfig
-from cm_platform.limits import provenance
+from cm_platform.limits import LIMITS_AGE, entries, products_of, provenance
 from cm_platform.platform import Health
 
 from .output import counted
 from .services import is_secret
 
 Status = Literal["ok", "note", "warning", "failed"]
-
-LIMITS_AGE: Final = 180
-"""Days after which limits and prices ought to be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +93,25 @@ def limits(config: Config, today: date) -> Iterator[Finding]:
         for kind, settings in config.kinds.items()
         for backend in settings.backends.values()
     }
+    used |= {product for driver in used for product in products_of(driver)}
     for name, source, as_of in provenance():
         if name in used:
             age = (today - as_of).days
             old = age > LIMITS_AGE
-            advice = ": a newer cm-platform may know better" if old else ""
+            advice = f": {_old(name, today)}a newer cm-platform may know better" if old else ""
             yield Finding(
                 "limits",
                 name,
                 "warning" if old else "ok",
                 f"read {as_of} ({counted(max(age, 0), 'day')} ago){advice}. {source}",
             )
+
+
+def _old(table: str, today: date) -> str:
+    """Which entries, where not all are as old as the oldest."""
+    all_of_it = entries(table)
+    old = [limit.name.rpartition(".")[2] for limit in all_of_it if limit.is_old(today)]
+    return f"{', '.join(old)}; " if 0 < len(old) < len(all_of_it) else ""
 
 
 def environment(config: Config) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ MEANINGS: Final[Mapping[ExitCode, str]] = {
     ExitCode.CONFIGURATION: "config_invalid, or an extra is not installed",
     ExitCode.NOT_FOUND: "not_found",
     ExitCode.UNAVAILABLE: "unavailable, deadline_exceeded, rate_limited: try again later",
-    ExitCode.CHECK_FAILED: "a check failed (doctor, conformance, services --check)",
+    ExitCode.CHECK_FAILED: "a check failed (doctor, conformance, gateway check, services --check)",
     ExitCode.DOUBT: "ambiguous, integrity: look before you go on",
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.NO_READER: "whoever read the output went away",
