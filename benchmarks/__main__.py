@@ -1,4 +1,4 @@
-"""python -m benchmarks [--json FILE] [--rounds N] [resolution|layers|storage ...]"""
+"""python -m benchmarks [--json FILE] [--rounds N] [resolution|layers|storage|cache|gateway ...]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from benchmarks import layers, resolution, storage
+from benchmarks import cache, gateway, layers, resolution, storage
 from benchmarks.report import Finding, as_json, as_markdown, show
 
 
@@ -36,10 +36,26 @@ def _storage(rounds: int) -> list[Finding]:
         ]
 
 
+def _cache(rounds: int) -> list[Finding]:
+    with cache.clients() as made:
+        return [
+            cache.blocking(made, rounds),
+            cache.many(made, rounds),
+            cache.concurrent(made, rounds),
+        ]
+
+
+def _gateway(rounds: int) -> list[Finding]:
+    with gateway.server() as url:
+        return [gateway.signing(rounds), gateway.batches(url, rounds)]
+
+
 PARTS: dict[str, Callable[[int], list[Finding]]] = {
     "resolution": _resolution,
     "layers": _layers,
     "storage": _storage,
+    "cache": _cache,
+    "gateway": _gateway,
 }
 
 

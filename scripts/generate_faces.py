@@ -53,7 +53,27 @@ from .writing import PART_SIZE, Progress
             "AsyncIterator": "Iterator",
             "get_async_service": "get_service",
         },
-    )
+    ),
+    Face(
+        kind="cache",
+        classes={"AsyncCache": "service"},
+        imports="""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from cm_platform.errors import PlatformError
+from cm_platform.runtime import drive
+from cm_platform.tenant import Tenant
+
+from .backend import CacheCapability, Condition
+from .service import AsyncCache
+from .times import DEFAULT, Default
+""",
+        words={"get_async_service": "get_service"},
+    ),
 ]
 
 HEADER = (

@@ -13,19 +13,20 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from cm_platform.config.fields import keys_of
-from cm_platform.config.kinds import _RuleTable
 from cm_platform.config.models import (
     KindSettings,
     MigrationConfig,
+    NamespaceSettings,
     SigningConfig,
     TelemetryConfig,
 )
+from cm_platform.config.rules import RuleTable
 from cm_platform.registry import REGISTRY
 from cm_platform.routing import KINDS
 
@@ -51,6 +52,11 @@ TENANTS = """\
 or region, and any other setting of the driver. It cannot change the driver.
 """
 
+NAMESPACES = """\
+A namespace with a `default` may have rules of its own, `[[<kind>.namespaces.<name>.rules]]`, of the
+same form as the kind's.
+"""
+
 ENTRY = re.compile(r"(\w+(?:, \w+)*): (.*)")
 WORDS = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 
@@ -62,13 +68,23 @@ def page() -> str:
         parts += [
             section(f"`[{kind}]`", KindSettings),
             section(f"`[{kind}.backends.<name>]`", None),
-            DRIVER.format(drivers=", ".join(f"[`{name}`](#driver-{name})" for name in ours(kind))),
+            DRIVER.format(
+                drivers=", ".join(
+                    f"[`{name}`](#driver-{name.replace('.', '')}-of-{kind})" for name in ours(kind)
+                )
+            ),
         ]
         for driver in ours(kind):
-            parts.append(section(f"Driver `{driver}`", REGISTRY.get(kind, driver).config, "###"))
+            model = REGISTRY.get(kind, driver).config
+            parts.append(section(f"Driver `{driver}` of {kind}", model, "###"))
         parts += [
             section(f"`[{kind}.migrations.<name>]`", MigrationConfig),
-            section(f"`[[{kind}.rules]]`", _RuleTable),
+            section(f"`[[{kind}.rules]]`", RuleTable),
+            *(
+                [section(f"`[{kind}.namespaces.<name>]`", NamespaceSettings), NAMESPACES]
+                if KINDS[kind].has_namespaces
+                else []
+            ),
             section(f"`[{kind}.tenants.<id>]`", None),
             TENANTS,
         ]
@@ -96,8 +112,8 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
     """Name, type, default and meaning of each setting; those of inner tables by dotted name."""
     meant = meanings(model)
     for name, field in keys_of(model).items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        inner = inner_model(field.annotation)
+        if inner is not None:
             yield from rows(inner, f"{prefix}{name}.")
         elif name not in meant:
             raise SystemExit(f"{model.__name__}'s docstring does not say what {name} is")
@@ -106,11 +122,28 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
             yield f"`{prefix}{name}`", kind, default(field), meant[name]
 
 
+def inner_model(annotation: Any) -> type[BaseModel] | None:
+    """The model of a table within a table, which may be left out."""
+    for one in (annotation, *get_args(annotation)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
+
+
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """What the docstring says of each setting: `name, name: meaning`, over several lines."""
+    """What the docstrings say of each setting: of the model, and of those it derives from."""
+    found: dict[str, str] = {}
+    for ancestor in reversed(model.__mro__):
+        if issubclass(ancestor, BaseModel) and ancestor is not BaseModel:
+            found |= told(ancestor)
+    return found
+
+
+def told(model: type[BaseModel]) -> dict[str, str]:
+    """What one docstring says: `name, name: meaning`, over several lines."""
     found: dict[str, str] = {}
     names: list[str] = []
-    for line in (inspect.getdoc(model) or "").splitlines():
+    for line in inspect.cleandoc(model.__doc__ or "").splitlines():
         entry = ENTRY.fullmatch(line)
         if entry is not None:
             names = entry[1].split(", ")
@@ -130,6 +163,8 @@ def first_line(model: type[BaseModel]) -> str:
 def kind_of(annotation: Any) -> str:
     """A type in words."""
     kind, arguments = get_origin(annotation), get_args(annotation)
+    if kind is Annotated:
+        return kind_of(arguments[0])
     if kind in (Union, UnionType):
         return " or ".join(kind_of(one) for one in arguments if one is not NoneType)
     if kind is Literal:

@@ -83,11 +83,6 @@ export class Arguments {
     return wholeNumber(name, this.text(name), BigInt.asIntN);
   }
 
-  optionalUint64(name: string): bigint | undefined {
-    const text = this.optionalText(name);
-    return text === undefined ? undefined : wholeNumber(name, text, BigInt.asUintN);
-  }
-
   bytes(name: string, most: number): Uint8Array {
     const value = this.bytesOrNull(name, most);
     if (value === null) {

@@ -3,13 +3,11 @@
 import { concat, utf8 } from "./bytes.ts";
 import { Failure, invalid } from "./errors.ts";
 
-/** An entry begins: mark, flags, stamp, fresh until, expires (cm_platform/cache/entry.py). */
-const HEADER = 26;
+/** An entry begins: mark, flags, stamp, scope, fresh until, expires (cm_platform/cache/entry.py). */
+const HEADER = 34;
 const MARK = 0xc5;
 const COUNTER = 3;
 const STAMP = 2;
-const FRESH_UNTIL = 10;
-const EXPIRES = 18;
 
 export interface Counted {
   /** The bytes to keep. */
@@ -30,17 +28,16 @@ export function addToText(current: Uint8Array | null, amount: bigint): Counted {
 /**
  * Adds to an entry. One with a lower stamp counts as absent; any other keeps its header.
  *
- * expires: Unix milliseconds, for a new entry; 0: never.
+ * initial: the entry to begin with, whose payload is the amount.
  */
 export function addToEntry(
   current: Uint8Array | null,
   amount: bigint,
-  stamp: bigint,
-  expires: number,
+  initial: Uint8Array,
 ): Counted {
+  const stamp = stampOf(initial);
   if (current === null || stampOf(current) < stamp) {
-    const entry = concat([header(stamp, expires), utf8(amount.toString())]);
-    return { kept: entry, value: amount, stamp, created: true };
+    return { kept: initial, value: amount, stamp, created: true };
   }
   if (current[1] !== COUNTER) {
     throw notACounter();
@@ -50,22 +47,21 @@ export function addToEntry(
   return { kept: entry, value, stamp: stampOf(current), created: false };
 }
 
+/** Whether it is what a counter can begin with: an entry whose payload is the amount. */
+export function begins(entry: Uint8Array, amount: bigint): boolean {
+  return (
+    entry.byteLength > HEADER &&
+    entry[0] === MARK &&
+    entry[1] === COUNTER &&
+    latin1(entry.subarray(HEADER)) === amount.toString()
+  );
+}
+
 function stampOf(entry: Uint8Array): bigint {
   if (entry.byteLength < HEADER || entry[0] !== MARK) {
     throw notACounter();
   }
   return new DataView(entry.buffer, entry.byteOffset).getBigUint64(STAMP);
-}
-
-function header(stamp: bigint, expires: number): Uint8Array {
-  const bytes = new Uint8Array(HEADER);
-  const view = new DataView(bytes.buffer);
-  view.setUint8(0, MARK);
-  view.setUint8(1, COUNTER);
-  view.setBigUint64(STAMP, stamp);
-  view.setBigUint64(FRESH_UNTIL, BigInt(expires));
-  view.setBigUint64(EXPIRES, BigInt(expires));
-  return bytes;
 }
 
 function number(bytes: Uint8Array): bigint {

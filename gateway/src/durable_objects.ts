@@ -1,6 +1,7 @@
 /** Small values in Durable Objects, one object for each key of each partition. */
 
 import type { Arguments } from "./arguments.ts";
+import { begins } from "./counter.ts";
 import { valuesNamespace } from "./env.ts";
 import { Failure, invalid, isLost } from "./errors.ts";
 import { VALUES as LIMITS } from "./limits.ts";
@@ -69,9 +70,14 @@ function expire(args: Arguments, place: Place): Call {
 }
 
 function increment(args: Arguments, place: Place): Call {
+  const amount = args.int64("amount");
+  const initial = args.bytesOrNull("initial", LIMITS.maxValue);
+  if (initial !== null && !begins(initial, amount)) {
+    throw invalid("initial must be a counter's entry with the amount in it");
+  }
   const change = {
-    amount: args.int64("amount"),
-    stamp: args.optionalUint64("stamp"),
+    amount,
+    initial: initial && own(initial),
     ttl: ttl(args),
     token: token(args),
   };

@@ -56,7 +56,7 @@ export interface SwapChange extends Change {
 export interface AddChange extends Change {
   amount: bigint;
   /** Of the entry to keep; undefined: the value is bare text. */
-  stamp: bigint | undefined;
+  initial: Uint8Array | null;
 }
 
 /** What does not survive the way between objects as an exception. */
@@ -137,14 +137,12 @@ export class Values extends DurableObject<Env> {
     await this.#tidy(Date.now());
   }
 
-  #add({ amount, stamp, ttl }: AddChange, now: number): Counted {
+  #add({ amount, initial, ttl }: AddChange, now: number): Counted {
     const entry = this.#entry(now);
     const current = entry?.value ?? null;
     const begun = after(now, ttl);
     const counted =
-      stamp === undefined
-        ? addToText(current, amount)
-        : addToEntry(current, amount, stamp, begun ?? 0);
+      initial === null ? addToText(current, amount) : addToEntry(current, amount, initial);
     this.#keep({
       value: counted.kept,
       expiresAt: counted.created ? begun : (entry?.expiresAt ?? null),

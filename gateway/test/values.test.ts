@@ -234,63 +234,77 @@ describe("do.increment", () => {
 
 /** An entry of the cache, written apart from src/counter.ts. */
 function entry(flags: number, stamp: bigint, ends: bigint, payload: string): Buffer {
-  const header = Buffer.alloc(26);
+  const header = Buffer.alloc(34);
   header.writeUInt8(0xc5, 0);
   header.writeUInt8(flags, 1);
   header.writeBigUInt64BE(stamp, 2);
-  header.writeBigUInt64BE(ends, 10);
+  header.writeBigUInt64BE(0x0123456789abcdefn, 10);
   header.writeBigUInt64BE(ends, 18);
+  header.writeBigUInt64BE(ends, 26);
   return Buffer.concat([header, Buffer.from(payload)]);
 }
 
-describe("do.increment with a stamp", () => {
+describe("do.increment with an initial entry", () => {
   it("keeps an entry of the cache", async () => {
     const key = newKey();
-    const first = await key.run("increment", { amount: "5", stamp: "7" });
+    const first = await key.run("increment", { amount: "5", initial: entry(3, 7n, 0n, "5") });
     assert.deepEqual(first, { ok: true, value: "5", stamp: "7" });
     assert.deepEqual(await key.value(), entry(3, 7n, 0n, "5"));
-    assert.equal((await key.run("increment", { amount: "-6", stamp: "7" })).value, "-1");
+    assert.equal((await key.run("increment", { amount: "-6", initial: entry(3, 7n, 0n, "-6") })).value, "-1");
     assert.deepEqual(await key.value(), entry(3, 7n, 0n, "-1"));
   });
 
   it("begins anew where the stamp is lower, and tells the stamp where it is higher", async () => {
     const key = newKey();
-    await key.run("increment", { amount: "5", stamp: "7" });
-    const older = await key.run("increment", { amount: "1", stamp: "6" });
+    await key.run("increment", { amount: "5", initial: entry(3, 7n, 0n, "5") });
+    const older = await key.run("increment", { amount: "1", initial: entry(3, 6n, 0n, "1") });
     assert.deepEqual(older, { ok: true, value: "6", stamp: "7" });
-    const newer = await key.run("increment", { amount: "1", stamp: "18446744073709551615" });
+    const newer = await key.run("increment", { amount: "1", initial: entry(3, 18446744073709551615n, 0n, "1") });
     assert.deepEqual(newer, { ok: true, value: "1", stamp: "18446744073709551615" });
   });
 
-  it("writes the end of the counter's time into the entry, once", async () => {
+  it("keeps the header and the time that the counter began with", async () => {
     const key = newKey();
-    const earliest = Date.now() + 100_000;
-    await key.run("increment", { amount: "1", stamp: "1", ttl: 100 });
-    await key.run("increment", { amount: "1", stamp: "1", ttl: 9000 });
-    const kept: Buffer = await key.value();
-    const ends = Number(kept.readBigUInt64BE(18));
-    assert.ok(ends >= earliest && ends < earliest + 5000, `${ends - earliest}`);
-    assert.equal(Number(kept.readBigUInt64BE(10)), ends);
+    await key.run("increment", { amount: "1", initial: entry(3, 1n, 77n, "1"), ttl: 100 });
+    await key.run("increment", { amount: "2", initial: entry(3, 1n, 99n, "2"), ttl: 9000 });
+    assert.deepEqual(await key.value(), entry(3, 1n, 77n, "3"));
     assert.ok((await key.run("get")).expires_in <= 100);
+  });
+
+  it("refuses an initial entry that is none, or has another amount", async () => {
+    const key = newKey();
+    const wrong = [
+      Buffer.from("1"),
+      Buffer.alloc(0),
+      entry(0, 1n, 0n, "1"),
+      entry(3, 1n, 0n, "2"),
+      entry(3, 1n, 0n, "01"),
+      entry(3, 1n, 0n, ""),
+    ];
+    for (const initial of wrong) {
+      const { code } = await key.run("increment", { amount: "1", initial });
+      assert.equal(code, "invalid_argument");
+    }
+    assert.equal(await key.value(), null);
   });
 
   it("counts on in an entry that is no counter only when it is outdated", async () => {
     for (const flags of [0, 1, 2, 0x13, 0x23]) {
       const key = newKey();
       await key.set(entry(flags, 7n, 0n, "5"), { ttl: 100 });
-      const kept = await key.run("increment", { amount: "1", stamp: "7" });
+      const kept = await key.run("increment", { amount: "1", initial: entry(3, 7n, 0n, "1") });
       assert.equal(kept.code, "precondition_failed");
-      const outdated = await key.run("increment", { amount: "1", stamp: "8" });
+      const outdated = await key.run("increment", { amount: "1", initial: entry(3, 8n, 0n, "1") });
       assert.equal(outdated.value, "1");
       assert.equal((await key.run("get")).expires_in, null);
     }
   });
 
   it("refuses what is no entry, whatever the stamp", async () => {
-    for (const value of ["5", "", "\0".repeat(30), entry(3, 0n, 0n, "5").subarray(0, 25)]) {
+    for (const value of ["5", "", "\0".repeat(40), entry(3, 0n, 0n, "5").subarray(0, 33)]) {
       const key = newKey();
       await key.set(Buffer.from(value));
-      const { code } = await key.run("increment", { amount: "1", stamp: "99" });
+      const { code } = await key.run("increment", { amount: "1", initial: entry(3, 99n, 0n, "1") });
       assert.equal(code, "precondition_failed");
     }
   });

@@ -39,6 +39,8 @@ from .tenant import Tenant
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .cache.service import AsyncCache as AsyncCache
+    from .cache.sync import Cache as Cache
     from .config import Config
     from .platform import AsyncPlatform as AsyncPlatform
     from .platform import Health as Health
@@ -93,9 +95,11 @@ def reload(source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = 
 @overload
 def get_service(kind: Literal["storage"], tenant: Tenant) -> Storage: ...
 @overload
+def get_service(kind: Literal["cache"], tenant: Tenant) -> Cache: ...
+@overload
 def get_service(kind: str, tenant: Tenant) -> object: ...
 def get_service(kind: str, tenant: Tenant) -> Any:
-    """The sync service of a tenant, by kind: "storage".
+    """The sync service of a tenant, by kind: "storage", "cache".
 
     No I/O; a dictionary look-up the second time. Unconfigured, it reads CM_PLATFORM_CONFIG, or
     raises `config_invalid` naming the ways to configure.
@@ -114,9 +118,11 @@ def get_service(kind: str, tenant: Tenant) -> Any:
 @overload
 def get_async_service(kind: Literal["storage"], tenant: Tenant) -> AsyncStorage: ...
 @overload
+def get_async_service(kind: Literal["cache"], tenant: Tenant) -> AsyncCache: ...
+@overload
 def get_async_service(kind: str, tenant: Tenant) -> object: ...
 def get_async_service(kind: str, tenant: Tenant) -> Any:
-    """The async service of a tenant, by kind: "storage". Otherwise as `get_service`."""
+    """The async service of a tenant, by kind: "storage", "cache". Otherwise as `get_service`."""
     try:
         found = _async_services.get((kind, tenant))
     except TypeError:  # as above
@@ -142,31 +148,37 @@ async def aclose() -> None:
     await default.aclose()
 
 
+_MODULES = {
+    "AsyncCache": "cache",
+    "AsyncPlatform": "platform",
+    "AsyncStorage": "storage",
+    "AsyncStoredObject": "storage",
+    "Cache": "cache",
+    "Health": "platform",
+    "Platform": "platform",
+    "Storage": "storage",
+    "StoredObject": "storage",
+}
+
 # Hidden from type checkers, to whom a module with `__getattr__` has every name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name in ("Platform", "AsyncPlatform", "Health"):
-            from . import platform
+        if (module := _MODULES.get(name)) is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-            return getattr(platform, name)
-        if name in ("Storage", "StoredObject"):
-            from .storage import sync
-
-            return getattr(sync, name)
-        if name in ("AsyncStorage", "AsyncStoredObject"):
-            from .storage import service
-
-            return getattr(service, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f".{module}", __name__), name)
 
 
 __all__ = [
     "AlreadyExistsError",
     "AmbiguousError",
+    "AsyncCache",
     "AsyncPlatform",
     "AsyncStorage",
     "AsyncStoredObject",
+    "Cache",
     "ConfigInvalidError",
     "DeadlineExceededError",
     "Health",

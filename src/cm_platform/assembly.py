@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn
 
-from .config import Config
+from .config import Config, KindConfig, NamespaceConfig
 from .errors import ConfigInvalidError, InvalidArgumentError, PlatformError
 from .executor import Executor
 from .opening import Opener, TenantEndpoints
 from .registry import Registry
-from .routing import KINDS, Ledger, Route, RouteEvent, RouteTable, Rules, known_routes
+from .routing import KINDS, Kind, Ledger, Route, RouteEvent, RouteTable, Rules, known_routes
 from .runtime import Clock
+from .services import SERVICES, Parts
 from .signing import Signer
 from .tenant import Layout, Scope, Tenant
 
@@ -70,12 +71,17 @@ class Assembly:
         self._ends: list[Callable[[], None]] = []
         self.tables: dict[str, RouteTable] = {}
         self.layouts: dict[str, Layout] = {}
-        for name, settings in config.kinds.items():
-            kind = KINDS[name]
+        self._shared: dict[str, weakref.WeakValueDictionary[Any, Any]] = {
+            kind: weakref.WeakValueDictionary() for kind in config.kinds
+        }
+        for routed, settings in _routed(config):
             remote = settings.flags == "openfeature"
-            evaluate = openfeature_evaluator(kind) if remote else self._registration.evaluator(kind)
+            evaluate = (
+                openfeature_evaluator(routed) if remote else self._registration.evaluator(routed)
+            )
+            name = routed.name.partition(".")[0]
             table = RouteTable(
-                kind,
+                routed,
                 evaluate,
                 known=partial(self._refusal, name),
                 ttl=settings.route_ttl,
@@ -83,7 +89,7 @@ class Assembly:
                 on_event=on_route_event or _ignore,
                 ledger=ledger,
             )
-            self.tables[name] = table
+            self.tables[routed.name] = table
             self.layouts[name] = Layout(settings.layout)
             changed = table.invalidate
             self._ends.append(
@@ -124,16 +130,17 @@ class Assembly:
         settings = self.config.kinds.get(kind) if isinstance(kind, str) else None
         if settings is None:
             self._refuse(kind)
-        endpoints = TenantEndpoints(
-            kind, tenant.id, self.tables[kind], self.opener, is_async=self.is_async
-        )
-        executor = Executor(
-            kind,
-            endpoints,
-            labels=_labels(tenant) if self.config.telemetry.tenant_attribute else None,
-        )
-        service = _SERVICES[kind](
-            executor, Scope(tenant, self.layouts[kind]), self.signer, self.is_async
+        labels = _labels(tenant) if self.config.telemetry.tenant_attribute else None
+
+        def executor(namespace: str) -> Executor:
+            # A namespace without routes of its own goes where its kind goes.
+            table = self.tables.get(f"{kind}.{namespace}", self.tables[kind])
+            endpoints = TenantEndpoints(kind, tenant.id, table, self.opener, is_async=self.is_async)
+            return Executor(kind, endpoints, labels=labels)
+
+        scope = Scope(tenant, self.layouts[kind])
+        service = SERVICES[kind](
+            Parts(scope, self.signer, settings, executor, self._shared[kind]), self.is_async
         )
         if len(self.services) >= SERVICES_KEPT:
             with suppress(KeyError, StopIteration, RuntimeError):
@@ -209,20 +216,6 @@ class _Fixed:
         return self._endpoint
 
 
-def _storage(executor: Executor, scope: Scope, signer: Signer, is_async: bool) -> Any:
-    from .storage.service import AsyncStorage
-    from .storage.sync import Storage
-    from .storage.view import View
-
-    service = AsyncStorage(executor, View(scope, signer))
-    return service if is_async else Storage(service)
-
-
-_SERVICES: Final[Mapping[str, Callable[[Executor, Scope, Signer, bool], Any]]] = {
-    "storage": _storage,
-}
-
-
 def _labels(tenant: Tenant) -> dict[str, str]:
     labels = {"cm_platform.tenant.id": tenant.id}
     if tenant.site_id is not None:
@@ -272,10 +265,25 @@ _UNPROVEN: Final = (
 
 
 def _rules(config: Config) -> dict[str, Rules]:
-    return {
+    rules = {
         kind: Rules(kind, settings.rules, Route.parse(settings.default))
         for kind, settings in config.kinds.items()
     }
+    for kind, settings in config.kinds.items():
+        for name, namespace in settings.namespaces.items():
+            if namespace.default is not None:
+                flag = f"{kind}.{name}"
+                rules[flag] = Rules(flag, namespace.rules, Route.parse(namespace.default))
+    return rules
+
+
+def _routed(config: Config) -> Iterator[tuple[Kind, KindConfig]]:
+    """What has routes: each kind, and each of its namespaces that has a default of its own."""
+    for name, settings in config.kinds.items():
+        yield KINDS[name], settings
+        for namespace, found in settings.namespaces.items():
+            if found.default is not None:
+                yield KINDS[name].namespace(namespace), settings
 
 
 def _changed(before: Config, after: Config) -> list[str]:
@@ -289,12 +297,22 @@ def _changed(before: Config, after: Config) -> list[str]:
         new = after.kinds[kind]
         names = ("layout", "flags", "route_ttl", "timeout", "retry", "breaker", "tenants")
         changed += [f"{kind}.{n}" for n in names if getattr(old, n) != getattr(new, n)]
+        if _fixed(old.namespaces) != _fixed(new.namespaces):
+            changed.append(f"{kind}.namespaces")
         changed += [
             f"{kind}.backends.{name}"
             for name, backend in old.backends.items()
             if new.backends.get(name) != backend
         ]
     return changed
+
+
+def _fixed(namespaces: Mapping[str, NamespaceConfig]) -> dict[str, object]:
+    """What of namespaces a reload cannot change: all but where they lead."""
+    return {
+        name: (found.encoding, found.ttl, found.consistency, found.default is None)
+        for name, found in namespaces.items()
+    }
 
 
 def _ignore(event: RouteEvent) -> None:

@@ -58,7 +58,7 @@ def service(kind: str, tenant: Tenant) -> Any:
             _platform = Platform(_configured(), **_options)
             # The very dictionary that the platform fills, so that a hit never comes here.
             cm_platform._services = _platform._services
-        return _platform.get_service(kind, tenant)  # type: ignore[arg-type]
+        return _platform.get_service(kind, tenant)  # type: ignore[call-overload]
 
 
 def async_service(kind: str, tenant: Tenant) -> Any:
@@ -68,7 +68,7 @@ def async_service(kind: str, tenant: Tenant) -> Any:
         if _async_platform is None:
             _async_platform = AsyncPlatform(_configured(), **_options)
             cm_platform._async_services = _async_platform._services
-        return _async_platform.get_service(kind, tenant)  # type: ignore[arg-type]
+        return _async_platform.get_service(kind, tenant)  # type: ignore[call-overload]
 
 
 class State(NamedTuple):

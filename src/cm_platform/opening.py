@@ -43,11 +43,13 @@ class Session:
         self.closed = False
 
     async def close(self) -> None:
-        """Close what is open, the last opened first; then background work and threads.
+        """Wait for background work, then close what is open, the last opened first.
 
         Raises the first failure when everything has been tried.
         """
         failure: Exception | None = None
+        # Before the backends: what runs needs them, to finish and to leave no lock behind.
+        await self.runtime.close()
         # Who is opening a backend just now is waited for, and what it opened is closed, too.
         async with self.guard:
             self.closed = True
@@ -267,17 +269,24 @@ class TenantEndpoints:
         return endpoint
 
 
+_PATIENCE: Final = ("connect_timeout", "read_timeout", "busy_timeout", "limiter_wait")
+
+
 def _impatient(settings: BaseModel, timeout: float) -> BaseModel:
-    """The settings, none of whose socket timeouts is longer than a whole operation's.
+    """The settings, none of whose own timeouts is longer than a whole operation's.
 
     A blocking call can be interrupted by its socket only: with more patience there, a deadline
-    would not hold. By convention these settings are called `connect_timeout`, `read_timeout`.
+    would not hold. By convention these settings are called as in `_PATIENCE`.
     """
-    cut = {
+    cut: dict[str, Any] = {
         name: timeout
-        for name in ("connect_timeout", "read_timeout")
+        for name in _PATIENCE
         if isinstance(found := getattr(settings, name, None), int | float) and found > timeout
     }
+    for name in type(settings).model_fields:
+        inner = getattr(settings, name)
+        if isinstance(inner, BaseModel) and (better := _impatient(inner, timeout)) is not inner:
+            cut[name] = better
     return settings.model_copy(update=cut) if cut else settings
 
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from .assembly import Assembly, Health, OnRouteEvent, check_startable
 from .config import Config, embedded, load
@@ -18,6 +18,8 @@ from .runtime import SYSTEM_CLOCK, Clock, drive
 from .tenant import Tenant
 
 if TYPE_CHECKING:
+    from .cache.service import AsyncCache
+    from .cache.sync import Cache
     from .storage.service import AsyncStorage
     from .storage.sync import Storage
 
@@ -101,13 +103,17 @@ class Platform(_Face):
     _is_async = False
     _remedy = "close()"
 
-    def get_service(self, kind: Literal["storage"], tenant: Tenant) -> Storage:
+    @overload
+    def get_service(self, kind: Literal["storage"], tenant: Tenant) -> Storage: ...
+    @overload
+    def get_service(self, kind: Literal["cache"], tenant: Tenant) -> Cache: ...
+    def get_service(self, kind: str, tenant: Tenant) -> Any:
         """The service of a tenant. No I/O; the same object each time, while it is remembered."""
         try:
             found = self._services.get((kind, tenant))
         except TypeError:  # what cannot be hashed is refused below, by name
             found = None
-        return cast("Storage", found or self._core.service(kind, tenant))
+        return found or self._core.service(kind, tenant)
 
     def health(self) -> list[Health]:
         """Ping every configured backend."""
@@ -145,13 +151,17 @@ class AsyncPlatform(_Face):
     _is_async = True
     _remedy = "await close()"
 
-    def get_service(self, kind: Literal["storage"], tenant: Tenant) -> AsyncStorage:
+    @overload
+    def get_service(self, kind: Literal["storage"], tenant: Tenant) -> AsyncStorage: ...
+    @overload
+    def get_service(self, kind: Literal["cache"], tenant: Tenant) -> AsyncCache: ...
+    def get_service(self, kind: str, tenant: Tenant) -> Any:
         """The service of a tenant. No I/O; the same object each time, while it is remembered."""
         try:
             found = self._services.get((kind, tenant))
         except TypeError:  # what cannot be hashed is refused below, by name
             found = None
-        return cast("AsyncStorage", found or self._core.service(kind, tenant))
+        return found or self._core.service(kind, tenant)
 
     async def health(self) -> list[Health]:
         """Ping every configured backend."""

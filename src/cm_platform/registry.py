@@ -28,7 +28,8 @@ class Backend(Generic[C]):
     name: "<kind>.<driver>", such as "storage.s3".
     config: the pydantic model of its settings; `extra="forbid"`, secrets as SecretStr.
     open: makes the backend under a runtime, importing its SDK. No network I/O.
-    capabilities: all that it may offer; a configuration can only narrow this.
+    capabilities: all that it may offer; a configuration can only narrow this: by `lacks`, if its
+        model has that field or property.
     extra: the extra of this package that brings its SDK, if it needs one.
     """
 

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from cm_platform.cli import checks
+from cm_platform.config import load
+
+CANARY = "a-canary-that-sings-in-no-output"
 
 NEAR = '[storage]\ndefault = "disk"\n[storage.backends.disk]\ndriver = "local"\npath = "disk"\n'
 
@@ -179,3 +182,30 @@ def test_old_limits_are_a_warning(
     today = date.fromordinal(read.toordinal() + days)
     (finding,) = checks.limits(load(near, environ={}), today)
     assert finding.status == status
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("redis://cache.example:6379", "warning"),
+        ("rediss://cache.example:6379", "ok"),
+        ("redis://127.0.0.1:6379", "ok"),
+    ],
+)
+def test_doctor_warns_of_values_that_travel_in_the_open(url: str, status: str) -> None:
+    config = load(
+        {"cache": {"default": "r", "backends": {"r": {"driver": "redis", "url": url}}}},
+        environ={},
+    )
+    (found,) = checks.encryption(config)
+    assert (found.subject, found.status) == ("cache.r", status)
+    assert "cache.example" not in found.detail
+
+
+def test_doctor_names_the_secrets_of_inner_tables() -> None:
+    gateway = {"url": "https://gateway.example", "key_id": "one", "secret": CANARY * 2}
+    table = {"driver": "workers_kv", "gateway": gateway}
+    config = load({"cache": {"default": "kv", "backends": {"kv": table}}}, environ={})
+    (found,) = checks.credentials(config)
+    assert "gateway.secret" in found.detail
+    assert CANARY not in found.detail

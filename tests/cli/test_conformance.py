@@ -45,7 +45,8 @@ def test_a_broken_promise_ends_with_6_and_is_named(
 
 
 def test_people_get_the_failures_and_then_the_count(capsys: pytest.CaptureFixture[str]) -> None:
-    conformance._show(Output(as_json=False), Report("disk", 7, 2, {"test_a": "why"}, 1.25))
+    report = Report("storage", "disk", 7, 2, {"test_a": "why"}, 1.25)
+    conformance._show(Output(as_json=False), report)
     assert capsys.readouterr().out.splitlines() == [
         "failed  test_a: why",
         "storage.disk: 7 passed, 1 failed, 2 skipped, 1.2 s",

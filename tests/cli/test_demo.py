@@ -35,6 +35,9 @@ def test_every_step_is_told_with_place_objects_bytes_and_time(run: Any) -> None:
         "magazine: copy",
         "magazine: served from there",
         "two tenants in one store",
+        "shop: a value, computed once",
+        "magazine: clear",
+        "shop: sessions, in a file",
     ]
     uploads = steps["magazine: upload"], steps["shop: upload"]
     assert sum(step["objects"] for step in uploads) == len(FILES)

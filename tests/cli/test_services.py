@@ -13,7 +13,8 @@ from cm_platform.registry import REGISTRY
 
 
 def test_json_says_what_the_descriptors_say(run: Any) -> None:
-    (storage,) = run("services", "--json").document["services"]
+    storage, cache = run("services", "--json").document["services"]
+    assert cache["service"] == "cache"
     assert storage["service"] == "storage"
     assert [found["driver"] for found in storage["backends"]] == REGISTRY.names("storage")
     for found in storage["backends"]:
@@ -26,7 +27,9 @@ def test_json_says_what_the_descriptors_say(run: Any) -> None:
 
 
 def test_json_marks_secrets_among_the_settings(run: Any) -> None:
-    (storage,) = run("services", "--json").document["services"]
+    storage, cache = run("services", "--json").document["services"]
+    (objects,) = [found for found in cache["backends"] if found["driver"] == "durable_objects"]
+    assert objects["settings"]["secret"] == {"required": True, "secret": True}
     (r2,) = [found for found in storage["backends"] if found["driver"] == "r2"]
     assert r2["settings"]["access_key_id"] == {"required": True, "secret": True}
     assert r2["settings"]["bucket"] == {"required": True, "secret": False}

@@ -123,7 +123,7 @@ CASES: dict[str, tuple[Callable[[Table], None], str, str]] = {
     "unknown section": (
         _set("sotrage", to={}),
         "sotrage: unknown key (did you mean 'storage'?)",
-        "keys are signing, storage, telemetry",
+        "keys are cache, signing, storage, telemetry",
     ),
     "unknown key of a kind": (
         _set(S, "timeuot", to=3),

@@ -69,7 +69,8 @@ def face(request: pytest.FixtureRequest, bucket: Endpoint, proxy: FaultProxy) ->
 
 @pytest.fixture
 def storage(face: Face) -> Storage:
-    return face.get_service(TENANT)
+    found: Storage = face.get_service(TENANT)
+    return found
 
 
 @pytest.fixture

@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from cm_platform.config import Config
 from cm_platform.config.fields import keys_of
 from cm_platform.config.models import BackendConfig
 from cm_platform.limits import LIMITS_AGE, entries, products_of, provenance
 from cm_platform.platform import Health
 
+from .hosts import hosts, is_loopback
 from .output import counted
 from .services import is_secret
 
@@ -48,16 +51,45 @@ def credentials(config: Config) -> Iterator[Finding]:
 
 
 def _credentials(subject: str, backend: BackendConfig) -> Finding:
-    model = type(backend.settings)
-    names = [name for name in keys_of(model) if is_secret(model, name)]
-    given = [name for name in names if getattr(backend.settings, name, None) is not None]
-    if not names:
+    secrets = dict(_secrets(backend.settings))
+    given = [name for name, is_set in secrets.items() if is_set]
+    if not secrets:
         detail = "needs none"
     elif given:
         detail = f"set: {', '.join(given)}"
     else:
         detail = "none set: the SDK looks for them itself (environment, profile, role)"
     return Finding("credentials", subject, "ok", detail)
+
+
+def _secrets(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Each secret by its name, inner tables' with a dot, and whether it is set."""
+    model = type(settings)
+    for name in keys_of(model):
+        value = getattr(settings, name, None)
+        if isinstance(value, BaseModel):
+            yield from _secrets(value, f"{prefix}{name}.")
+        elif is_secret(model, name):
+            yield f"{prefix}{name}", value is not None
+
+
+def encryption(config: Config) -> Iterator[Finding]:
+    """Whether what goes to other machines is encrypted, of backends that leave the choice."""
+    for kind, settings in config.kinds.items():
+        for name, backend in settings.backends.items():
+            encrypted = getattr(backend.settings, "encrypted", None)
+            if encrypted is None:
+                continue
+            subject = f"{kind}.{name}"
+            if encrypted or all(map(is_loopback, hosts(backend.settings))):
+                yield Finding("encryption", subject, "ok", "encrypted, or on this machine")
+            else:
+                yield Finding(
+                    "encryption",
+                    subject,
+                    "warning",
+                    "passwords and values travel in the open: use TLS (rediss://)",
+                )
 
 
 def reachable(healths: list[Health]) -> Iterator[Finding]:
@@ -153,6 +185,7 @@ __all__ = [
     "Finding",
     "Status",
     "credentials",
+    "encryption",
     "environment",
     "limits",
     "reachable",

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import typer
@@ -21,6 +20,7 @@ from cm_platform.redaction import redact
 from cm_platform.routing import did_you_mean
 
 from .exits import ExitCode
+from .hosts import hosts, is_loopback
 from .invocation import Invocation, invocation_of
 from .output import Output
 
@@ -32,7 +32,6 @@ app = typer.Typer(help="Hold a backend to its contract.")
 SUITE: Final = Path(__file__).with_name("conformance_suite.py")
 
 _NEEDED: Final = ("pytest", "hypothesis")
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 # What pytest ends with when tests ran: all passed, or some failed.
 _RAN: Final = (0, 1)
@@ -44,6 +43,7 @@ _NO_TESTS: Final = 5
 class Report:
     """What came of a run. failures: by test, the reason."""
 
+    service: str
     backend: str
     passed: int
     skipped: int
@@ -88,7 +88,7 @@ def run(
             f"{service}.{tested.name} is not on this machine: --live runs the suite on it all the "
             "same, with new tenants and their objects, which are removed in the end"
         )
-    report = _run(call, tested, select)
+    report = _run(call, service, tested, select)
     if call.out.as_json:
         call.out.print_json({"ok": not report.failures, **asdict(report)})
     else:
@@ -116,17 +116,16 @@ def _backend(call: Invocation, service: str, name: str | None) -> BackendConfig:
 
 
 def _is_local(backend: BackendConfig) -> bool:
-    endpoint = getattr(backend.settings, "endpoint", None)
-    if isinstance(endpoint, str):
-        return urlsplit(endpoint).hostname in _LOOPBACK
+    named = list(hosts(backend.settings))
     # Of other drivers nobody knows where they lead.
-    return backend.driver == "local"
+    return all(map(is_loopback, named)) if named else backend.driver == "local"
 
 
-def _run(call: Invocation, backend: BackendConfig, select: str | None) -> Report:
+def _run(call: Invocation, service: str, backend: BackendConfig, select: str | None) -> Report:
     from .conformance_suite import VARIABLE
 
     told = {
+        "service": service,
         "config": None if call.embedded else str(call.source()),
         "embedded": call.embedded,
         "backend": backend.name,
@@ -155,7 +154,7 @@ def _run(call: Invocation, backend: BackendConfig, select: str | None) -> Report
             )
         if code not in _RAN or not results.is_file():
             raise InternalError(f"the suite did not run: pytest ended with exit code {code}")
-        return _report(backend.name, results)
+        return _report(service, backend.name, results)
 
 
 def _spoken(command: list[str], environ: dict[str, str]) -> int:
@@ -175,7 +174,7 @@ def _spoken(command: list[str], environ: dict[str, str]) -> int:
     return process.returncode
 
 
-def _report(backend: str, results: Path) -> Report:
+def _report(service: str, backend: str, results: Path) -> Report:
     # Written by our own child a moment ago.
     suite = ElementTree.parse(results).getroot().find("testsuite")  # noqa: S314
     assert suite is not None  # noqa: S101 - pytest always writes one
@@ -190,6 +189,7 @@ def _report(backend: str, results: Path) -> Report:
         elif case.find("skipped") is not None:
             skipped += 1
     return Report(
+        service,
         backend,
         passed=len(cases) - skipped - len(failures),
         skipped=skipped,
@@ -202,8 +202,8 @@ def _show(out: Output, report: Report) -> None:
     for name, reason in report.failures.items():
         out.line(f"failed  {name}: {reason}")
     out.line(
-        f"storage.{report.backend}: {report.passed} passed, {len(report.failures)} failed, "
-        f"{report.skipped} skipped, {report.seconds:.1f} s",
+        f"{report.service}.{report.backend}: {report.passed} passed, "
+        f"{len(report.failures)} failed, {report.skipped} skipped, {report.seconds:.1f} s",
         style="bold red" if report.failures else "bold",
     )
 

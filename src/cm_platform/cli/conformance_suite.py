@@ -14,26 +14,27 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
+from pydantic import BaseModel
 
 from cm_platform.cli.invocation import Invocation
 from cm_platform.cli.output import Output
 from cm_platform.config.models import BackendConfig
-from cm_platform.testing.storage import StorageConformance
 
 VARIABLE: Final = "CM_PLATFORM_CONFORMANCE"
 
 
-@pytest.fixture(scope="module")
-def storage_backend() -> Mapping[str, Any]:
+def tested() -> dict[str, Any]:
+    """What the command said: the service, the backend's name, and where its configuration is."""
+    found: dict[str, Any] = json.loads(os.environ.get(VARIABLE, "{}"))
+    return found
+
+
+def backend_table(service: str) -> Mapping[str, Any]:
     """The table of the backend that is tested."""
-    told: dict[str, Any] = json.loads(os.environ[VARIABLE])
+    told = tested()
     config = Path(told["config"]) if told["config"] else None
     call = Invocation(config, told["embedded"], False, Output(as_json=False))
-    return table_of(call.load().kinds["storage"].backends[told["backend"]])
-
-
-class TestStorage(StorageConformance):
-    """Everything that storage promises."""
+    return table_of(call.load().kinds[service].backends[told["backend"]])
 
 
 def table_of(backend: BackendConfig) -> dict[str, Any]:
@@ -55,6 +56,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         # It was resolved once; what looks like a reference now is text.
         return value.replace("${", "$${")
+    if isinstance(value, BaseModel):
+        return {name: _plain(item) for name, item in value if item is not None}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item) for item in _items(value)]
     return value
@@ -62,3 +65,44 @@ def _plain(value: Any) -> Any:
 
 def _items(value: Any) -> list[Any]:
     return list(cast("list[Any]", value))
+
+
+# Below, because what is tested is read while pytest imports this.
+if tested().get("service") == "storage":
+    from cm_platform.testing.storage import StorageConformance
+
+    @pytest.fixture(scope="module")
+    def storage_backend() -> Mapping[str, Any]:
+        """The backend that is tested."""
+        return backend_table("storage")
+
+    class TestStorage(StorageConformance):
+        """Everything that storage promises."""
+
+
+if tested().get("service") == "cache":
+    from cm_platform.testing.cache import CacheConformance
+
+    _TABLE: Final = backend_table("cache")
+    _IS_LOCAL: Final = _TABLE["driver"] == "local"
+
+    @pytest.fixture(scope="module")
+    def cache_backend() -> Mapping[str, Any]:
+        """The backend that is tested."""
+        return _TABLE
+
+    class TestCache(CacheConformance):
+        """Everything that a cache promises."""
+
+        # The local store goes by the clock that it is given, which the suite puts forward. Others
+        # have their own, and what must end there ends while the suite waits.
+        real_time = not _IS_LOCAL
+        moment = CacheConformance.moment if _IS_LOCAL else 1.0
+        shared = not _IS_LOCAL or "path" in _TABLE
+
+        @classmethod
+        def settle(cls) -> None:
+            """See `CacheHarness.settle`."""
+            if not _IS_LOCAL:
+                super().settle()
+            # A local one that `lacks` it is not as late as it says.

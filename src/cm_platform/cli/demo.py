@@ -36,11 +36,12 @@ def demo(
         bool, typer.Option("--keep", help="Keep the stores and the configuration, to look at.")
     ] = False,
 ) -> None:
-    """Two tenants, two stores, real files: upload, list, verify, isolate, swap the backend.
+    """Two tenants, two stores, real files: upload, list, verify, isolate, swap; then a cache.
 
     Every line tells what was done and read back; what does not hold ends it with exit code 7.
     """
-    from .demo_acts import perform
+    from .demo_acts import originals, perform
+    from .demo_cache import perform_cache
 
     call = invocation_of(context)
     folder = _data(data)
@@ -50,6 +51,7 @@ def demo(
     started = time.monotonic()
     with _workspace(keep) as workspace, Bar(call.out.stderr, "uploading") as bar:
         steps = perform(folder, files, workspace, bar)
+        steps += perform_cache(workspace, originals(folder, files))
         seconds = time.monotonic() - started
     if call.out.as_json:
         call.out.print_json(_document(folder, steps, seconds, workspace if keep else None))

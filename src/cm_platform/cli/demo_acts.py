@@ -79,10 +79,10 @@ class Step:
 
 def perform(folder: Path, files: Sequence[Path], workspace: Path, progress: Progress) -> list[Step]:
     """All acts, in order. Raises `integrity` where something is not as it must be."""
-    originals = [_original(folder, path) for path in files]
-    shop = [found for found in originals if found.path.name.startswith(_OF_THE_SHOP)]
-    shop = shop if 0 < len(shop) < len(originals) else list(originals[1::2])
-    magazine = [found for found in originals if found not in shop]
+    every = originals(folder, files)
+    shop = [found for found in every if found.path.name.startswith(_OF_THE_SHOP)]
+    shop = shop if 0 < len(shop) < len(every) else list(every[1::2])
+    magazine = [found for found in every if found not in shop]
     acts = _Acts(workspace, magazine, shop)
     acts.upload(progress)
     acts.list_and_verify()
@@ -246,6 +246,11 @@ async def _read_async(config: Config, tenant: Tenant, originals: Sequence[Origin
         _same(info.sha256, found)
 
 
+def originals(folder: Path, files: Sequence[Path]) -> list[Original]:
+    """The files as they are on disk."""
+    return [_original(folder, path) for path in files]
+
+
 def _original(folder: Path, path: Path) -> Original:
     data = path.read_bytes()
     key = path.relative_to(folder).as_posix()
@@ -293,4 +298,4 @@ def _count(step: Step, originals: Sequence[Original], verified: int) -> None:
     step.verified = verified
 
 
-__all__ = ["MAGAZINE", "SHOP", "Original", "Step", "perform", "read_back"]
+__all__ = ["MAGAZINE", "SHOP", "Original", "Step", "originals", "perform", "read_back"]

@@ -83,6 +83,7 @@ def _findings(
         where = "embedded" if call.embedded else str(call.source())
         yield checks.Finding("configuration", where, "ok", "in order")
         yield from checks.credentials(config)
+        yield from checks.encryption(config)
         yield from checks.reachable(platform.health())
         own = sum(len(kind.tenants) for kind in config.kinds.values())
         if tenant is not None:

@@ -76,8 +76,8 @@ def markdown_block(registry: Registry = REGISTRY) -> str:
             cells = ("yes" if capability in d.backend.capabilities else "no" for d in drivers)
             lines.append(f"| `{capability}` | {' | '.join(cells)} |")
         extras = (f"`{d.backend.extra}`" if d.backend.extra else "none" for d in drivers)
-        lines.append(f"| extra to install | {' | '.join(extras)} |")
-    return "\n".join([*lines, END]) + "\n"
+        lines += [f"| extra to install | {' | '.join(extras)} |", ""]
+    return "\n".join([*lines[:-1], END]) + "\n"
 
 
 def is_secret(model: type[BaseModel], name: str) -> bool:

@@ -13,7 +13,15 @@ from cm_platform.registry import REGISTRY, Registry
 from cm_platform.routing import KINDS, Rule
 
 from .fields import MASK, is_secret_name, keys_of
-from .models import BackendConfig, Config, KindSettings, Setting, SigningConfig, TelemetryConfig
+from .models import (
+    BackendConfig,
+    Config,
+    KindSettings,
+    NamespaceSettings,
+    Setting,
+    SigningConfig,
+    TelemetryConfig,
+)
 from .tree import Origins, Path, dotted, is_table, origin
 
 DEFAULT: Final = "default"
@@ -47,6 +55,8 @@ def defaults(registry: Registry = REGISTRY) -> list[Setting]:
     found: list[Setting] = []
     for kind in KINDS:
         found += _model_defaults(KindSettings, (kind,))
+        if KINDS[kind].has_namespaces:
+            found += _model_defaults(NamespaceSettings, (kind, "namespaces", "default"))
         for driver in registry.names(kind):
             model = registry.get(kind, driver).config
             found += _model_defaults(model, (kind, "backends", driver))
@@ -72,6 +82,11 @@ def _config_leaves(config: Config) -> Iterator[tuple[Path, Any]]:
         yield from _leaves(kind.migrations, (name, "migrations"))
         for index, rule in enumerate(kind.rules):
             yield from _rule_leaves(rule, (name, "rules", index))
+        for namespace, settings in kind.namespaces.items():
+            for field in NamespaceSettings.model_fields:
+                yield from _leaves(getattr(settings, field), (name, "namespaces", namespace, field))
+            for index, rule in enumerate(settings.rules):
+                yield from _rule_leaves(rule, (name, "namespaces", namespace, "rules", index))
         for tenant_id, backends in kind.tenants.items():
             for backend, found in backends.items():
                 yield from _backend_leaves(found, (name, "tenants", tenant_id, "backends", backend))

@@ -106,13 +106,39 @@ class KindSettings(Settings):
     breaker: BreakerConfig = BreakerConfig()
 
 
+class NamespaceSettings(Settings):
+    """What the table of a namespace says beside its rules.
+
+    default: the backend of tenants that none of its rules matches. Left out, the namespace goes
+        where the kind goes.
+    encoding: "entry" is our own form; "raw" keeps bytes as they are, under names as they are,
+        for keys that are shared with other programs.
+    consistency: what its readers count on. "read_your_writes" is refused on a backend that is
+        only eventually consistent.
+    ttl: seconds that a value is kept where a call does not say.
+    """
+
+    default: str | None = None
+    encoding: Literal["entry", "raw"] = "entry"
+    consistency: Literal["read_your_writes", "eventual"] = "eventual"
+    ttl: float = Field(default=300.0, gt=0, le=316_224_000, allow_inf_nan=False)
+
+
+class NamespaceConfig(NamespaceSettings):
+    """Everything about one namespace. rules: its own, where it has a default."""
+
+    rules: tuple[InstanceOf[Rule], ...] = ()
+
+
 class KindConfig(KindSettings):
     """Everything about one kind of service.
 
     tenants: backends that are configured differently for one tenant, by tenant and name.
+    namespaces: of a kind that has them; one that is not named here is as "default" is.
     """
 
     backends: Mapping[str, BackendConfig]
+    namespaces: Mapping[str, NamespaceConfig] = {}
     migrations: Mapping[str, MigrationConfig] = {}
     rules: tuple[InstanceOf[Rule], ...] = ()
     tenants: Mapping[str, Mapping[str, BackendConfig]] = {}
@@ -165,6 +191,8 @@ __all__ = [
     "KindConfig",
     "KindSettings",
     "MigrationConfig",
+    "NamespaceConfig",
+    "NamespaceSettings",
     "RetryConfig",
     "Setting",
     "SigningConfig",

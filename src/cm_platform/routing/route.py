@@ -19,19 +19,33 @@ class Kind:
 
     name: as in the configuration, such as "storage".
     holds_data: a tenant that is sent to another backend without its data has lost it.
+    has_namespaces: its keys lie in namespaces, each of which may have routes of its own.
     """
 
     name: str
     holds_data: bool
+    has_namespaces: bool = False
 
     @property
     def flag(self) -> str:
         """The key of its OpenFeature flag: a string flag whose value is a route."""
         return f"cm-platform.{self.name}"
 
+    def namespace(self, name: str) -> Kind:
+        """The part of a kind that a namespace is, as far as routes go."""
+        return Kind(f"{self.name}.{name}", self.holds_data)
+
 
 # A kind is added here together with its service.
-KINDS: Final[Mapping[str, Kind]] = MappingProxyType({"storage": Kind("storage", holds_data=True)})
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            Kind("storage", holds_data=True),
+            Kind("cache", holds_data=False, has_namespaces=True),
+        )
+    }
+)
 
 
 class Stage(StrEnum):

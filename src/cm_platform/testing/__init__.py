@@ -1,6 +1,7 @@
 """For tests of backends, and of applications: conformance suites, `override`, and servers.
 
-    from cm_platform.testing import StorageConformance, StorageIsolation, override
+    from cm_platform.testing import CacheConformance, CacheIsolation, override
+    from cm_platform.testing import StorageConformance, StorageIsolation
 
 Needs the extra `testing`. Names are loaded on first use: importing this package imports neither
 pytest nor Hypothesis.
@@ -13,23 +14,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .isolation import StorageIsolation
+    from .cache import CacheConformance
+    from .isolation.cache import CacheIsolation
+    from .isolation.storage import StorageIsolation
     from .overriding import override
     from .storage import StorageConformance
 
 _HOMES = {
+    "CacheConformance": "cache",
+    "CacheIsolation": "isolation.cache",
     "StorageConformance": "storage",
-    "StorageIsolation": "isolation",
+    "StorageIsolation": "isolation.storage",
     "override": "overriding",
 }
-_SUITES = ("storage", "isolation")
+_SUITES = ("cache", "isolation", "storage")
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = f"{__name__}.{_HOMES[name]}"
-    if _HOMES[name] in _SUITES and home not in sys.modules:
+    if _HOMES[name].partition(".")[0] in _SUITES and home not in sys.modules:
         import pytest
 
         # Failing assertions of the suites then show their values, as a test's own do.
@@ -38,4 +43,10 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(home), name)
 
 
-__all__ = ["StorageConformance", "StorageIsolation", "override"]
+__all__ = [
+    "CacheConformance",
+    "CacheIsolation",
+    "StorageConformance",
+    "StorageIsolation",
+    "override",
+]

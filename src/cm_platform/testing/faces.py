@@ -7,19 +7,16 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from inspect import isawaitable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Literal, Self, TypeVar, cast
 
 from cm_platform.config import load
 from cm_platform.platform import AsyncPlatform, Platform
 from cm_platform.registry import Backend, Registry
-from cm_platform.runtime import drive
+from cm_platform.runtime import SYSTEM_CLOCK, Clock, drive
 from cm_platform.tenant import Tenant
 
 from .watching import WatchedBackend, watched
-
-if TYPE_CHECKING:
-    from cm_platform.storage.sync import Storage
 
 T = TypeVar("T")
 
@@ -32,7 +29,9 @@ class Face:
     """One backend behind a platform of one face. Use it as a context manager.
 
     name: "sync" or "async". backend_table: see `with_driver`. layout: of physical keys.
-    backend_name, signing: when they matter to what is tested; signing is the `[signing]` table.
+    backend_name, signing, settings, clock: when they matter to what is tested; signing is the
+        `[signing]` table, settings what else stands in the kind's. backend_clock: in place of
+        `clock`, for the backend.
 
     The async face runs on an event loop of its own, in the caller's thread.
     """
@@ -40,21 +39,26 @@ class Face:
     def __init__(
         self,
         name: str,
-        kind: Literal["storage"],
+        kind: Literal["storage", "cache"],
         backend_table: Mapping[str, Any],
         *,
         layout: str,
         backend_name: str = "tested",
         signing: Mapping[str, Any] = _SIGNING,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        clock: Clock = SYSTEM_CLOCK,
+        backend_clock: Clock | None = None,
     ) -> None:
         self.name = name
         self.is_async = name == "async"
-        self._kind: Literal["storage"] = kind
+        self._kind: Any = kind
         self._opened: list[WatchedBackend] = []
-        registry, table = with_driver(backend_table)
+        registry = Registry()
+        table = with_driver(backend_table, registry)
         config = load(
             {
                 kind: {
+                    **settings,
                     "default": backend_name,
                     "layout": layout,
                     "backends": {backend_name: table},
@@ -66,29 +70,28 @@ class Face:
             registry=registry,
         )
         descriptor = registry.get(kind, config.kinds[kind].backends[backend_name].driver)
-        registry.register(watched(descriptor, self._opened.append))
+        registry.register(watched(descriptor, self._opened.append, backend_clock))
         self._runner: asyncio.Runner | None = None
         self._platform: Platform | AsyncPlatform
         if self.is_async:
             self._runner = asyncio.Runner()
-            self._platform = AsyncPlatform(config, registry=registry)
+            self._platform = AsyncPlatform(config, registry=registry, clock=clock)
         else:
-            self._platform = Platform(config, registry=registry)
+            self._platform = Platform(config, registry=registry, clock=clock)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of this face to its end, such as a call on `backend`."""
         return drive(coroutine) if self._runner is None else self._runner.run(coroutine)
 
-    def get_service(self, tenant: Tenant) -> Storage:
+    def get_service(self, tenant: Tenant) -> Any:
         """The tenant's service; on the async face, an adapter with the sync signatures."""
-        service: Any = self._platform.get_service(self._kind, tenant)
-        return cast("Storage", self._blocking(service))
+        return self._blocking(self._platform.get_service(self._kind, tenant))
 
     @property
     def backend(self) -> WatchedBackend:
         """The backend itself, opened if it is not yet. Its methods are coroutines: see `run`."""
         if not self._opened:
-            self.get_service(Tenant("opening")).capabilities()
+            self.get_service(Tenant("opening", site_id="opening")).capabilities()
         return self._opened[-1]
 
     @property
@@ -138,18 +141,18 @@ class Face:
         return service if self._runner is None else _Blocking(service, self._runner)
 
 
-def with_driver(backend_table: Mapping[str, Any]) -> tuple[Registry, dict[str, Any]]:
-    """A registry, and the table as it would stand in a file.
+def with_driver(backend_table: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """The table as it would stand in a file, its descriptor in the registry.
 
     backend_table: `[<kind>.backends.<name>]`; its "driver" is a name, or the descriptor of a
     backend that has no entry point.
     """
-    registry, table = Registry(), dict(backend_table)
+    table = dict(backend_table)
     if isinstance(table.get("driver"), Backend):
         descriptor: Backend[Any] = table["driver"]
         registry.register(descriptor)
         table["driver"] = descriptor.name.partition(".")[2]
-    return registry, table
+    return table
 
 
 class _Blocking:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from cm_platform import default
 from cm_platform.config import load
 from cm_platform.platform import AsyncPlatform, Platform
+from cm_platform.registry import Registry
 
 from .faces import with_driver
 
@@ -21,9 +22,9 @@ class override:  # noqa: N801 - used like a function
         with override(storage={"driver": "s3", ...}):   a backend's table
         async with override(): ...                      closes what the async face opened, too
 
-    storage: a backend's table, as in `[storage.backends.<name>]`; its "driver" may be the
-        descriptor itself of a backend that has no entry point. None: a local store, empty,
-        in a directory that is removed in the end.
+    storage, cache: a backend's table, as in `[storage.backends.<name>]`; its "driver" may be the
+        descriptor itself of a backend that has no entry point. None: a local one, empty; a
+        store in a directory that is removed in the end, a cache in memory.
 
     It holds for the whole process, all threads and tasks, and may be nested. Services that were
     handed out before keep their own backends. Those handed out inside raise `unavailable`
@@ -31,8 +32,13 @@ class override:  # noqa: N801 - used like a function
     was used: its clients can only be closed on their event loop.
     """
 
-    def __init__(self, *, storage: Mapping[str, Any] | None = None) -> None:
-        self._storage = storage
+    def __init__(
+        self,
+        *,
+        storage: Mapping[str, Any] | None = None,
+        cache: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._tables = {"storage": storage, "cache": cache}
         self._directory: TemporaryDirectory[str] | None = None
         self._before: default.State | None = None
 
@@ -40,17 +46,23 @@ class override:  # noqa: N801 - used like a function
         """Begin."""
         if self._before is not None:
             raise RuntimeError("this override is in use; make another one")
-        table = self._storage
-        if table is None:
-            self._directory = TemporaryDirectory(prefix="cm_platform-")
-            table = {"driver": "local", "path": self._directory.name}
+        self._directory = TemporaryDirectory(prefix="cm_platform-")
+        instead = {
+            "storage": {"driver": "local", "path": self._directory.name},
+            "cache": {"driver": "local"},
+        }
         try:
-            registry, table = with_driver(table)
-            config = load(
-                {"storage": {"default": "test", "backends": {"test": table}}},
-                environ={},
-                registry=registry,
-            )
+            registry = Registry()
+            tables = {
+                kind: {
+                    "default": "test",
+                    "backends": {
+                        "test": with_driver(instead[kind] if table is None else table, registry)
+                    },
+                }
+                for kind, table in self._tables.items()
+            }
+            config = load(tables, environ={}, registry=registry)
         except BaseException:
             self._clean_up()
             raise

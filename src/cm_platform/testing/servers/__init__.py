@@ -1,4 +1,5 @@
-"""Servers for tests, run on this machine: S3, R2's S3 face, OpenStack Swift, and a faulty network.
+"""Servers for tests, run on this machine: S3, R2's S3 face, OpenStack Swift, Valkey, and faulty
+networks before them.
 
 Names are loaded on first use: importing this package imports neither moto nor swift nor boto3.
 """
@@ -16,8 +17,20 @@ if TYPE_CHECKING:
     from cm_platform.testing.servers.r2 import R2Server
     from cm_platform.testing.servers.s3 import S3Server
     from cm_platform.testing.servers.swift import SwiftServer
+    from cm_platform.testing.servers.valkey import ValkeyCluster, ValkeyServer
+    from cm_platform.testing.servers.valkey_proxy import ValkeyProxy
 
-__all__ = ["Endpoint", "FaultProxy", "R2Server", "S3Server", "ServerStartError", "SwiftServer"]
+__all__ = [
+    "Endpoint",
+    "FaultProxy",
+    "R2Server",
+    "S3Server",
+    "ServerStartError",
+    "SwiftServer",
+    "ValkeyCluster",
+    "ValkeyProxy",
+    "ValkeyServer",
+]
 
 _HOMES = {
     "FaultProxy": "proxy",
@@ -25,6 +38,9 @@ _HOMES = {
     "S3Server": "s3",
     "ServerStartError": "process",
     "SwiftServer": "swift",
+    "ValkeyCluster": "valkey",
+    "ValkeyProxy": "valkey_proxy",
+    "ValkeyServer": "valkey",
 }
 
 

@@ -34,7 +34,8 @@ class StorageFace(Face):
         """The tenant's storage; a new tenant's, which is empty, by default."""
         tenant = tenant or Tenant(str(uuid4()), site_id="site")
         self.tenants.add(tenant)
-        return self.get_service(tenant)
+        found: Storage = self.get_service(tenant)
+        return found
 
     def physical(self, storage: Storage, key: str) -> str:
         """The key as the store knows it."""
