@@ -25,7 +25,9 @@ TEMPLATES = [
     "{a}é{b}",
     "{a}{{{b}",
 ]
-TEXT = st.text("a-_.~:/%é {}x", max_size=6) | st.integers(-20, 20) | st.uuids()
+TEXT = st.text("a-_.~:/%é {}x=", max_size=6) | st.integers(-20, 20) | st.uuids()
+ALIKE: list[object] = [5, True, False, -5, 0, UUID(int=10), int("1" * 32), UUID("1" * 32)]
+ALIKE += [str(value) for value in ALIKE] + ["=5", "%3D5", "==5", UUID(int=10).hex, f"={5:032}"]
 
 
 class Spy:
@@ -53,24 +55,38 @@ class Spy:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_key_comes_of_one_set_of_arguments_only(template: str) -> None:
     spy = Spy()
-    known: dict[str, tuple[str, str]] = {}
+    known: dict[str, Any] = {}
 
     @cached(key=template)
     def function(cache: Cache, a: object, b: object) -> None: ...
 
     cache = spy.as_cache()
 
-    def text(value: object) -> str:
-        return value.hex if isinstance(value, UUID) else str(value)
+    alike = TEXT | st.sampled_from(ALIKE)
 
-    @given(TEXT, TEXT)
+    @given(alike, alike)
     def check(a: object, b: object) -> None:
         function(cache, a, b)
-        arguments = (text(a), text(b))
+        # True is 1, and another argument all the same.
+        arguments = (type(a), a, type(b), b)
         assert known.setdefault(spy.keys[-1], arguments) == arguments
 
     check()
     assert len(known) > 20
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_arguments_that_look_alike_have_keys_of_their_own(template: str) -> None:
+    spy = Spy()
+
+    @cached(key=template)
+    def function(cache: Cache, a: object, b: object) -> None: ...
+
+    cache = spy.as_cache()
+    for one in ALIKE:
+        for other in ALIKE:
+            function(cache, one, other)
+    assert len(set(spy.keys)) == len(ALIKE) ** 2
 
 
 @pytest.mark.parametrize("mark", "-_.~:/ |+&é")
@@ -103,6 +119,7 @@ def test_arguments_that_need_no_encoding_stand_as_they_are() -> None:
         ("{a}{b}", "run together"),
         ("{a}x{b}", "run together"),
         ("{a}%{b}", "run together"),
+        ("{a}={b}", "run together"),
         ("{a}00{b}", "run together"),
         ("{c}", "argument of"),
         ("{}", "argument of"),

@@ -132,6 +132,8 @@ class TestRest:
             ({"expiration_ttl": "0"}, "greater than 0"),
             ({"expiration_ttl": "soon"}, "greater than 0"),
             ({"expiration": "1"}, "in the future"),
+            # Kept, it could not be read again.
+            ({"expiration_ttl": str(2**53 - 1)}, "beyond what can be counted"),
         ],
     )
     def test_bad_times(self, rest: Rest, key: str, query: dict[str, str], message: str) -> None:

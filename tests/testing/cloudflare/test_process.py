@@ -111,6 +111,13 @@ def test_nothing_outlives_the_supervisor() -> None:
         assert empty_within(local.pid, 5)
 
 
+def test_what_persists_is_for_its_user_only(tmp_path: Path) -> None:
+    directory = tmp_path / "new"
+    with LocalCloudflare(persist=directory):
+        for path in (directory, *directory.rglob("*")):
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
 def test_what_persists_survives_a_kill(tmp_path: Path, partition: str, key: str) -> None:
     with LocalCloudflare(persist=tmp_path) as local:
         identity = local.account_id, local.api_token, local.gateway_secret

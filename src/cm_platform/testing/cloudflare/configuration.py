@@ -70,7 +70,7 @@ class Identity:
                 f"{file} was not written by a local Cloudflare; give it a directory of its own"
             ) from error
         identity = cls.new()
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a descriptor
             json.dump(asdict(identity), stream)

@@ -29,6 +29,8 @@ _SCRIPT: Final = Path(__file__).with_name("server") / "main.mjs"
 
 def main() -> int:
     """Run Node to its end; its exit status."""
+    # What is kept are a developer's data: nobody else's to read.
+    os.umask(0o077)
     task: dict[str, Any] = json.loads(os.environ.pop(TASK))
     directory = Path(task["directory"])
     die_with_parent(before=lambda: shutil.rmtree(directory, ignore_errors=True))

@@ -91,7 +91,7 @@ export class KvBinding {
       throw new Refusal(400, INVALID, `"${type}" is not a valid type. Use "json" or "text"`);
     }
     const kept = this.#rules.cacheTtl(cacheTtl === undefined ? null : String(cacheTtl));
-    const values = {};
+    const values = Object.create(null);
     let size = 0;
     for (const key of keys) {
       const version = this.#store.get(at, key, kept);

@@ -77,7 +77,7 @@ export class Rules {
           `Invalid expiration_ttl of ${ttl}. Expiration TTL must be at least ${least}.`,
         );
       }
-      return seconds + given;
+      return kept(seconds + given);
     }
     if (expiration === null || expiration === undefined) return null;
     const given = whole(expiration, "expiration");
@@ -124,6 +124,12 @@ export class Rules {
     }
     return limit;
   }
+}
+
+/** A time that comes back as it is: the store would keep a later one, and never read it again. */
+function kept(time) {
+  if (Number.isSafeInteger(time)) return time;
+  throw new Refusal(400, INVALID, "Invalid expiration_ttl: it ends beyond what can be counted.");
 }
 
 /** A whole number, or a refusal that names the parameter. */

@@ -66,9 +66,11 @@ export function bulkRoutes(within, { store, rules, limits, clock }) {
     if (type !== "text" && type !== "json") {
       throw new Refusal(400, INVALID, `"${type}" is not a valid type. Use "json" or "text"`);
     }
-    const values = {};
+    // Without a prototype: else a key "__proto__" would be that, and not in the answer.
+    const values = Object.create(null);
     let size = 0;
     for (const key of keys) {
+      if (typeof key !== "string") throw new Refusal(400, INVALID, "keys are strings");
       const version = store.get(at, key);
       size += version?.value.byteLength ?? 0;
       if (size > bounds.max_bulk_get_size) {

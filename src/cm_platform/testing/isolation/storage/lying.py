@@ -10,6 +10,7 @@ import pytest
 
 from cm_platform.errors import InternalError
 from cm_platform.storage.backend import BackendPage, ListedObject
+from cm_platform.testing.isolation.judging import unchained
 
 from .scene import IsolationHarness, Scene
 
@@ -104,8 +105,7 @@ class LyingIsolation(IsolationHarness):
             raise KeyError(f"no {secret} in {method}")
 
         scene.face.backend.lie = lie
-        outcome, _ = _without_causes(scene, lambda: scene.attacker.head("own/1"))
-        assert outcome == "internal"
+        scene.expect("internal", unchained(lambda: scene.attacker.head("own/1")))
 
     def _check(
         self, scene: Scene, lie: Callable[[str, Any], Any], *acts: Callable[[], Any]
@@ -116,21 +116,6 @@ class LyingIsolation(IsolationHarness):
                 scene.expect("integrity", act)
         finally:
             scene.face.backend.lie = None
-
-
-def _without_causes(scene: Scene, act: Callable[[], Any]) -> tuple[str, Any]:
-    """An attempt whose error is judged without what the backend raised: that is for developers,
-    who see it in the traceback, and not part of our message."""
-
-    def unchained() -> Any:
-        try:
-            return act()
-        except Exception as error:
-            error.__cause__ = None
-            error.__context__ = None
-            raise
-
-    return scene.attempt(unchained)
 
 
 __all__ = ["LyingIsolation"]

@@ -7,9 +7,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import pytest
 
 from cm_platform.storage.backend import StorageCapability
+from cm_platform.testing.isolation.judging import HARMLESS
 from cm_platform.testing.storage.presigning import follow, send
 
-from .scene import HARMLESS, IsolationHarness, Scene
+from .scene import IsolationHarness, Scene
 
 
 def moved(url: str, path: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,10 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from cm_platform.errors import PlatformError
 from cm_platform.storage.backend import BackendPage, ListedObject, ObjectInfo
 from cm_platform.tenant import Tenant
-from cm_platform.testing.faces import FACES
+from cm_platform.testing.isolation.judging import SITE, Judge, LayoutsHarness, listen
 from cm_platform.testing.storage.harness import StorageFace
 from cm_platform.testing.storage.presigning import HttpReply
 
@@ -22,11 +20,8 @@ if TYPE_CHECKING:
     from cm_platform.storage.sync import Storage
 
 LAYOUTS = ("{tenant}/{key}", "{tenant}/{site}/{key}", "media/{tenant}/{key}")
-SITE = "s1"
 UNLIKE = 4
 """The victim whose id does not begin as the others do."""
-HARMLESS = "harmless"
-"""The outcome of an act that goes through, and stays in the attacker's own store."""
 
 
 @dataclass(frozen=True)
@@ -117,39 +112,15 @@ def _photograph(victims: tuple[Storage, ...]) -> list[tuple[ObjectInfo, bytes]]:
     return taken
 
 
-class Scene:
+class Scene(Judge):
     """One test's view of the stage: attempts are judged, the damage is assessed at its end."""
 
+    face: StorageFace
+
     def __init__(self, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+        super().__init__(stage.face, stage.secrets, caplog)
         self.stage = stage
-        self.face = stage.face
         self.attacker = stage.attacker
-        self._caplog = caplog
-
-    def attempt(self, act: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[str, Any]:
-        """Do it: an error code or `HARMLESS`, and the value. Nothing secret may be in either."""
-        value: Any = None
-        outcome = HARMLESS
-        try:
-            value = _consumed(act(*args, **kwargs))
-        except PlatformError as error:
-            outcome = error.code
-            self._check_silence(_chain(error))
-        self._check_silence(repr(value))
-        self._check_silence(self._caplog.text)
-        return outcome, value
-
-    def refused(self, act: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """It must be an `invalid_argument` that never reached the store."""
-        self.face.calls.clear()
-        assert self.attempt(act, *args, **kwargs)[0] == "invalid_argument"
-        assert not self.face.calls, f"reached the backend: {self.face.calls}"
-
-    def expect(self, outcome: str, act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """It must end so; the value."""
-        found, value = self.attempt(act, *args, **kwargs)
-        assert found == outcome, f"{found}: {value!r}"
-        return value
 
     def aimed(self, trick: Any) -> Any:
         """See `Stage.aimed`."""
@@ -161,31 +132,18 @@ class Scene:
         assert others == self.stage.listed, "a victim's store changed"
         self.attacker.delete_many(own)
 
-    def _check_silence(self, text: str) -> None:
-        found = [secret for secret in self.stage.secrets if secret in text]
-        assert not found, "something of a victim came back"
+    def consumed(self, value: Any) -> Any:
+        """See `Judge.consumed`."""
+        if hasattr(value, "chunks"):
+            return value.info, value.read()
+        if hasattr(value, "__next__"):
+            return list(value)
+        if isinstance(value, HttpReply):
+            return value.status, dict(value.headers), value.body
+        return value
 
 
-def _consumed(value: Any) -> Any:
-    """What a result has to tell, in full."""
-    if hasattr(value, "chunks"):
-        return value.info, value.read()
-    if hasattr(value, "__next__"):
-        return list(value)
-    if isinstance(value, HttpReply):
-        return value.status, dict(value.headers), value.body
-    return value
-
-
-def _chain(error: BaseException | None) -> str:
-    told: list[str] = []
-    while error is not None:
-        told += [str(error), repr(error), repr(error.args), repr(vars(error))]
-        error = error.__cause__ or error.__context__
-    return "\n".join(told)
-
-
-class IsolationHarness:
+class IsolationHarness(LayoutsHarness):
     """Subclass the suite in your tests, and say in `storage_backend` what is attacked.
 
     storage_backend: as for the conformance suite. The tenants have random names, and what they
@@ -194,18 +152,6 @@ class IsolationHarness:
     """
 
     layouts: ClassVar[tuple[str, ...]] = LAYOUTS
-
-    @pytest.fixture(scope="class", params=FACES)
-    @classmethod
-    def face_name(cls, request: pytest.FixtureRequest) -> str:
-        """Which face is attacked."""
-        return str(request.param)
-
-    @classmethod
-    def pytest_generate_tests(cls, metafunc: pytest.Metafunc) -> None:
-        """Called by pytest: each test, once per layout."""
-        if "placed" in metafunc.fixturenames:
-            metafunc.parametrize("placed", cls.layouts, scope="class")
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -222,8 +168,7 @@ class IsolationHarness:
     @pytest.fixture
     def scene(self, stage: Stage, caplog: pytest.LogCaptureFixture) -> Iterator[Scene]:
         """The stage, with the damage assessed at the end."""
-        caplog.set_level(logging.INFO)
-        caplog.set_level(logging.DEBUG, "cm_platform")
+        listen(caplog)
         for key in ("own/1", "own/2", "own/3"):
             stage.attacker.put(key, b"own")
         scene = Scene(stage, caplog)
@@ -232,4 +177,4 @@ class IsolationHarness:
         scene.assess()
 
 
-__all__ = ["HARMLESS", "SITE", "IsolationHarness", "Scene", "Stage", "set_up"]
+__all__ = ["UNLIKE", "IsolationHarness", "Scene", "Stage", "set_up"]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from cm_platform.tenant import Tenant
+from cm_platform.testing.isolation.judging import HARMLESS, SITE
 from cm_platform.testing.storage.harness import StorageFace
 
-from .scene import HARMLESS, SITE, UNLIKE, IsolationHarness, Scene
+from .scene import UNLIKE, IsolationHarness, Scene
 
 
 def begun(storage: Any, prefix: str = "", delimiter: Any = None) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from cm_platform.storage.backend import StorageCapability
+from cm_platform.testing.isolation.judging import HARMLESS
 
-from .scene import HARMLESS, IsolationHarness, Scene
+from .scene import IsolationHarness, Scene
 
 # "<v>" stands for the victim's tenant id.
 REFUSED_KEYS = {
