@@ -32,12 +32,12 @@ export async function authenticate(request: Request, env: Env): Promise<Authenti
   const nonce = header(request, "cm-nonce");
   const signature = fromBase64url(header(request, "cm-signature"));
   const partition = decodedPartition(request.headers.get("cm-partition"));
-  if (Math.abs(Date.now() - Number(timestamp)) > SKEW) {
-    throw unauthenticated();
-  }
+  checkTime(timestamp);
   const { method } = request;
   const { path, query } = target(request.url);
   const body = await read(request);
+  // Again: a body may take longer to come than its nonce is remembered.
+  checkTime(timestamp);
   const parts = { keyId, method, path, query, body, timestamp, nonce, partition };
   if (!(await ring.verify(keyId, signature, await canonical(parts)))) {
     throw unauthenticated();
@@ -55,6 +55,12 @@ function header(request: Request, name: keyof typeof FORMS): string {
     throw unauthenticated();
   }
   return value;
+}
+
+function checkTime(timestamp: string): void {
+  if (Math.abs(Date.now() - Number(timestamp)) > SKEW) {
+    throw unauthenticated();
+  }
 }
 
 /** One spelling for each partition: what encodeURIComponent makes of it. */

@@ -4,7 +4,7 @@ import { Arguments } from "./arguments.ts";
 import { utf8 } from "./bytes.ts";
 import { durableObjects } from "./durable_objects.ts";
 import type { Env } from "./env.ts";
-import { Failure, Refusal } from "./errors.ts";
+import { Failure, Refusal, shown } from "./errors.ts";
 import { decodeFrame, encodeFrame, MEDIA_TYPE } from "./frame.ts";
 import { kv } from "./kv.ts";
 import { MAX_OPERATIONS, MAX_REQUESTS } from "./limits.ts";
@@ -74,7 +74,7 @@ function prepared(
     const name = args.text("op");
     const known = OPERATIONS.get(name);
     if (known === undefined) {
-      throw new Failure("unsupported", `this gateway has no operation ${name.slice(0, 64)}`);
+      throw new Failure("unsupported", `this gateway has no operation ${shown(name)}`);
     }
     const { product, operation } = known;
     const binding = args.optionalText("binding") ?? product.binding;

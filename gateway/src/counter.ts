@@ -9,6 +9,9 @@ const MARK = 0xc5;
 const COUNTER = 3;
 const STAMP = 2;
 
+/** Of 64 bit, with the sign. */
+const MAX_DIGITS = 20;
+
 export interface Counted {
   /** The bytes to keep. */
   kept: Uint8Array;
@@ -51,6 +54,7 @@ export function addToEntry(
 export function begins(entry: Uint8Array, amount: bigint): boolean {
   return (
     entry.byteLength > HEADER &&
+    entry.byteLength <= HEADER + MAX_DIGITS &&
     entry[0] === MARK &&
     entry[1] === COUNTER &&
     latin1(entry.subarray(HEADER)) === amount.toString()
@@ -65,7 +69,7 @@ function stampOf(entry: Uint8Array): bigint {
 }
 
 function number(bytes: Uint8Array): bigint {
-  const text = bytes.byteLength <= 20 ? latin1(bytes) : "";
+  const text = bytes.byteLength <= MAX_DIGITS ? latin1(bytes) : "";
   if (!/^(?:0|-?[1-9][0-9]*)$/.test(text)) {
     throw notACounter();
   }

@@ -1,6 +1,6 @@
 /** What the Worker is bound to, and which of it the operations may name. */
 
-import { Failure } from "./errors.ts";
+import { Failure, shown } from "./errors.ts";
 import type { Nonces } from "./nonces.ts";
 import type { Values } from "./values.ts";
 
@@ -55,6 +55,6 @@ function kindOf(env: Env, name: string): Kind | undefined {
 function absent(what: string, name: string): Failure {
   return new Failure(
     "unsupported",
-    `this gateway has no ${what} bound as ${name.slice(0, 64)}: see its wrangler.jsonc`,
+    `this gateway has no ${what} bound as ${shown(name)}: see its wrangler.jsonc`,
   );
 }

@@ -62,6 +62,11 @@ export function invalid(message: string): Failure {
   return new Failure("invalid_argument", message);
 }
 
+/** The beginning of a name as it was given; half a character would be no JSON to some. */
+export function shown(name: string): string {
+  return name.slice(0, 64).toWellFormed();
+}
+
 /** Whether Cloudflare's runtime says that it lost the way to a product. */
 export function isLost(error: unknown): boolean {
   const told = error as { retryable?: unknown; durableObjectReset?: unknown } | null | undefined;

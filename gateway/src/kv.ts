@@ -4,7 +4,6 @@ import type { Arguments } from "./arguments.ts";
 import { utf8 } from "./bytes.ts";
 import { kvNamespace } from "./env.ts";
 import { Failure, invalid, isLost } from "./errors.ts";
-import type { Span } from "./frame.ts";
 import { KV as LIMITS } from "./limits.ts";
 import type { Call, Operation, Place, Product } from "./operation.ts";
 import type { Share } from "./reply.ts";
@@ -28,7 +27,10 @@ function get(args: Arguments, place: Place): Call {
   return {
     keys: [key],
     requests: 1,
-    run: (share) => read(namespace, key, options, share),
+    async run(share) {
+      const { chunks, metadata } = await read(namespace, key, options, share);
+      return { value: chunks && share.add(chunks), metadata };
+    },
   };
 }
 
@@ -42,7 +44,8 @@ function getMany(args: Arguments, place: Place): Call {
     requests: keys.length,
     async run(share) {
       const found = await Promise.all(keys.map((key) => read(namespace, key, options, share)));
-      return { values: found.map(({ value }) => value) };
+      // Not one by one as they come: of a read that fails nothing may stand in the reply.
+      return { values: found.map(({ chunks }) => chunks && share.add(chunks)) };
     },
   };
 }
@@ -114,7 +117,8 @@ function relative(name: string, prefix: string, partition: string): string {
 }
 
 interface Found {
-  value: Span | null;
+  /** Of the value; null: there is none. */
+  chunks: Uint8Array[] | null;
   metadata: unknown;
 }
 
@@ -123,14 +127,14 @@ async function read(
   key: string,
   options: KVNamespaceGetOptions<"stream">,
   share: Share,
-): Promise<Found & Record<string, unknown>> {
+): Promise<Found> {
   const { value, metadata } = await namespace.getWithMetadata(key, options);
   if (value === null) {
-    return { value: null, metadata: null };
+    return { chunks: null, metadata: null };
   }
   const chunks = await share.read(value);
   share.take(jsonSize(metadata));
-  return { value: share.add(chunks), metadata };
+  return { chunks, metadata };
 }
 
 /** A stream, so that values that find no room in the reply are never in memory. */

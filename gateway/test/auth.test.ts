@@ -4,6 +4,7 @@ import { after, before, describe, it } from "node:test";
 
 import {
   type Answer,
+  eventually,
   frame,
   Gateway,
   KEYS,
@@ -154,6 +155,28 @@ describe("a request is refused, always in the same words,", () => {
     const health = { method: "GET", path: "/v1/health", query: "a", body: new Uint8Array() };
     const moved = (sent: Sent) => (sent.url = sent.url.replace("/health?a", "/healtha"));
     assertRefused(await gateway.request(health, moved));
+  });
+
+  it("when its time is over before its body is there", async () => {
+    const origin = (await gateway.miniflare.ready).origin;
+    const end = Date.now() + 1500;
+    const sent = sign(origin, { ...unsigned(), timestamp: String(end - 60_000) });
+    const body = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        controller.enqueue(sent.body.slice(0, 4));
+        await eventually(async () => Date.now() > end + 200);
+        controller.enqueue(sent.body.slice(4));
+        controller.close();
+      },
+    });
+    const { url, method, headers } = sent;
+    // The types are workerd's, where a stream needs no such word.
+    const response = await fetch(url, { method, headers, body, duplex: "half" } as RequestInit);
+    assertRefused({
+      status: response.status,
+      headers: response.headers,
+      body: new Uint8Array(await response.arrayBuffer()),
+    });
   });
 
   it("unsigned, whatever it asks for", async () => {

@@ -280,6 +280,29 @@ describe("a reply", () => {
     assert.match(many.message, /ask for less/);
   });
 
+  it("has no bytes of a read that found too little room", async () => {
+    const small = Buffer.alloc(MIB, "s");
+    await gateway.run("rest/", { op: "kv.put", key: "small", value: small });
+    await gateway.run("rest/", { op: "kv.put", key: "large", value: Buffer.alloc(25 * MIB) });
+    const body = frame([
+      { op: "kv.get_many", keys: ["small", "large"] },
+      { op: "kv.get", key: "small" },
+    ]);
+    const { json, values } = unframed((await gateway.request({ partition: "rest/", body })).body);
+    assert.equal(json.outcomes[0].code, "invalid_argument");
+    assert.deepEqual(json.outcomes[1].value, { offset: 0, length: MIB });
+    assert.equal(values.byteLength, MIB);
+  });
+
+  it("cuts no character of what it repeats in two", async () => {
+    const [unknown, unbound] = await gateway.batch("cut/", [
+      { op: `${"x".repeat(63)}😀` },
+      { op: "kv.get", key: "k", binding: `${"x".repeat(63)}😀` },
+    ]);
+    assert.ok(unknown.message.isWellFormed());
+    assert.ok(unbound.message.isWellFormed());
+  });
+
   it("has the values of a hundred keys as bytes behind its JSON", async () => {
     const keys = Array.from({ length: 100 }, (_, index) => `k${index}`);
     const values = keys.map((key) => Buffer.from(key.repeat(50)));

@@ -280,6 +280,7 @@ describe("do.increment with an initial entry", () => {
       entry(3, 1n, 0n, "2"),
       entry(3, 1n, 0n, "01"),
       entry(3, 1n, 0n, ""),
+      entry(3, 1n, 0n, "1".repeat(900_000)),
     ];
     for (const initial of wrong) {
       const { code } = await key.run("increment", { amount: "1", initial });

@@ -25,6 +25,21 @@ def test_it_runs_on_a_local_backend_and_counts(run: Any, tmp_path: Path) -> None
     assert list(tmp_path.glob(".cm_platform/storage/objects/**/*~object.json")) == []
 
 
+@pytest.mark.parametrize("settings", ["", 'path = "cache.db"\n'], ids=["memory", "file"])
+def test_it_runs_on_a_local_cache(run: Any, tmp_path: Path, settings: str) -> None:
+    (tmp_path / "cm_platform.toml").write_text(
+        f'[cache]\ndefault = "here"\n[cache.backends.here]\ndriver = "local"\n{settings}'
+    )
+    # What it keeps ends by a clock that the suite moves; another platform sees a file alone.
+    some = "live_as_long_as or seen_from_elsewhere"
+    done = run("conformance", "run", "--service", "cache", "--json", "-k", some)
+    assert done.code == 0, done.stderr
+    assert done.document["passed"] > 0
+    assert done.document["failures"] == {}
+    assert (done.document["skipped"] > 0) == (not settings)
+    assert done.document["seconds"] < 20
+
+
 def test_a_broken_promise_ends_with_6_and_is_named(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,3 +120,15 @@ def test_text_that_looks_like_a_reference_stays_text(tmp_path: Path) -> None:
     assert table_of(backend)["lacks"] == ["conditional_copy"]
     again = load({"storage": {"default": "d", "backends": {"d": table_of(backend)}}}, environ={})
     assert again.kinds["storage"].backends["d"].settings.model_dump()["path"] == path
+
+
+def test_a_late_cache_is_not_held_to_everything_at_once(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "cm_platform.toml"
+    file.write_text(
+        '[cache]\ndefault = "kv"\n[cache.backends.kv]\ndriver = "workers_kv"\n'
+        'gateway.url = "http://127.0.0.1:1"\ngateway.key_id = "one"\n'
+        f'gateway.secret = "{"s" * 32}"\n'
+    )
+    done = run("conformance", "run", "--service", "cache")
+    assert done.code == 2
+    assert "-k" in done.stderr

@@ -403,7 +403,8 @@ def test_what_a_backends_configuration_takes_away_is_not_promised() -> None:
         **names(sessions={"default": "replica", "consistency": "read_your_writes"}),
     )
     whole = {**lagging, "staleness": 0}
-    assert loaded(
+    config = loaded(
         backends={**backends, "replica": whole},
         **names(sessions={"default": "replica", "consistency": "read_your_writes"}),
     )
+    assert config.kinds["cache"].namespaces["sessions"].default == "replica"

@@ -18,7 +18,9 @@ BLOCK = re.compile(r"^```(python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENVIRONMENT = {
     "CM_SIGNING_KEY": "a-signing-key-of-32-characters-xx",
     "CF_ACCOUNT_ID": "0123456789abcdef0123456789abcdef",
+    "CM_GATEWAY_SECRET": "a-gateway-secret-of-32-characters",
     "R2_ACCESS_KEY_ID": "key-id",
+    "REDIS_URL": "rediss://localhost:6379",
     "R2_SECRET_ACCESS_KEY": "secret",
 }
 

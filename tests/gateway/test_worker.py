@@ -108,6 +108,14 @@ def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None
         worker.write(tmp_path / "mine", worker.Names(kv_id=KV_ID))
 
 
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("gone")
+    for directory in (tmp_path / "file" / "own", tmp_path / "nowhere"):
+        with pytest.raises(InvalidArgumentError, match="cannot be made"):
+            worker.write(directory, worker.Names(kv_id=KV_ID))
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [

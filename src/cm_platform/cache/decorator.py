@@ -21,6 +21,7 @@ R = TypeVar("R")
 
 # What has one form as text, so that equal arguments make equal keys and others do not.
 _PLAIN: Final = (str, int, bool)
+_UUID_DIGITS: Final = 32
 _LIKE_ANOTHER: Final = re.compile(r"-?[0-9]+|True|False|[0-9a-f]{32}")
 
 
@@ -155,8 +156,8 @@ def _separators(template: str, signature: inspect.Signature) -> str:
             between.append("")
     between = between[1:-1]
     for literal in between:
-        # A percent sign stands in what is encoded.
-        if all(letter == "%" or (letter.isascii() and letter.isalnum()) for letter in literal):
+        # A percent sign stands in what is encoded, and "=" before what is like another type.
+        if all(letter in "%=" or (letter.isascii() and letter.isalnum()) for letter in literal):
             raise InvalidArgumentError(
                 f"the key {template!r} lets two arguments run together: put ':' between them"
             )
@@ -172,8 +173,9 @@ def _filled(template: str, arguments: Mapping[str, Any], plain: str) -> str:
 
 def _text(name: str, value: Any, plain: str) -> str:
     if isinstance(value, _PLAIN):
+        told = str(value)
         try:
-            text = quote(str(value), safe="")
+            text = quote(told, safe="")
         except UnicodeEncodeError:
             raise InvalidArgumentError(
                 f"the argument {name!r} must be valid Unicode: no lone surrogates"
@@ -181,7 +183,10 @@ def _text(name: str, value: Any, plain: str) -> str:
         for letter in plain:
             text = text.replace(letter, f"%{ord(letter):02X}")
         # The text "5" is another argument than the number 5; `quote` leaves no "=" of its own.
-        return f"={text}" if isinstance(value, str) and _LIKE_ANOTHER.fullmatch(text) else text
+        if isinstance(value, str):
+            return f"={text}" if _LIKE_ANOTHER.fullmatch(told) else text
+        # A UUID's 32 digits may all be decimal ones.
+        return f"=={text}" if len(told) == _UUID_DIGITS else text
     found = getattr(value, "hex", None)
     if isinstance(found, str):
         return found

@@ -360,6 +360,12 @@ class Entries(Reader):
             versions.learned_tag(tag, value, endpoint)
 
 
+def _check_sizes(drafts: Mapping[str, Draft], endpoint: Endpoint) -> None:
+    """`invalid_argument` for what the backend cannot keep, before it is asked anything."""
+    for draft in drafts.values():
+        check_size(encode(draft.entry(0, 0, {}, 0.0)), endpoint)
+
+
 def check_along(seen: Values, along: Sequence[str]) -> None:
     """`integrity` unless there is an answer for each key that was asked along."""
     if len(seen) != len(along):

@@ -101,11 +101,9 @@ async def get_or_set(space: Space, wish: Wish) -> Any:
             if age >= 0:
                 _refresh(space, endpoint, wish)
             return value
-    mine: list[Loaded] = []
 
     async def load() -> Loaded:
         loaded: Loaded = await _load(space, endpoint, wish, answers=answers, waits=True)
-        mine.append(loaded)
         return loaded
 
     try:
@@ -122,8 +120,8 @@ async def get_or_set(space: Space, wish: Wish) -> Any:
             raise error from None
         logger.warning("computing failed with %s: serving what is stale", type(error).__name__)
         return value
-    if loaded.value is None or (mine and wish.type is None and loaded.value is not _FOUND):
-        return loaded.value
+    if loaded.value is None:
+        return None
     # As the next reader gets it, so that a hit and a miss cannot be told apart; and not one object
     # for all who waited.
     return decode_value(loaded.entry, wish.type)

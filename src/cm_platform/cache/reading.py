@@ -129,8 +129,9 @@ class Reader:
         asked = [self.names.tag + tag for tag in tags]
         generation: int | None
         if versions.recent(endpoint):
-            values = await self.fetch(executor, endpoint, asked + names, operation)
+            # Taken before the wait: another endpoint may serve the namespace after it.
             generation, at = versions.generation, 0
+            values = await self.fetch(executor, endpoint, asked + names, operation)
         else:
             asked = [self.names.generation, *asked]
             values = await self.fetch(executor, endpoint, asked + names, operation)

@@ -17,6 +17,7 @@ import typer
 
 from cm_platform.errors import ConfigInvalidError, InternalError, InvalidArgumentError
 from cm_platform.redaction import redact
+from cm_platform.registry import REGISTRY
 from cm_platform.routing import did_you_mean
 
 from .exits import ExitCode
@@ -31,6 +32,7 @@ app = typer.Typer(help="Hold a backend to its contract.")
 
 SUITE: Final = Path(__file__).with_name("conformance_suite.py")
 
+_READ_YOUR_WRITES: Final = "read_your_writes"
 _NEEDED: Final = ("pytest", "hypothesis")
 
 # What pytest ends with when tests ran: all passed, or some failed.
@@ -88,6 +90,11 @@ def run(
             f"{service}.{tested.name} is not on this machine: --live runs the suite on it all the "
             "same, with new tenants and their objects, which are removed in the end"
         )
+    if not select and _is_late(service, tested):
+        raise InvalidArgumentError(
+            f"{service}.{tested.name} shows a write elsewhere after a minute, and each read that "
+            "follows a write would wait for it: choose some tests with -k"
+        )
     report = _run(call, service, tested, select)
     if call.out.as_json:
         call.out.print_json({"ok": not report.failures, **asdict(report)})
@@ -119,6 +126,12 @@ def _is_local(backend: BackendConfig) -> bool:
     named = list(hosts(backend.settings))
     # Of other drivers nobody knows where they lead.
     return all(map(is_loopback, named)) if named else backend.driver == "local"
+
+
+def _is_late(service: str, backend: BackendConfig) -> bool:
+    """Whether it is a cache that is only eventually consistent."""
+    can = REGISTRY.get(service, backend.driver).capabilities
+    return service == "cache" and backend.driver != "local" and _READ_YOUR_WRITES not in can
 
 
 def _run(call: Invocation, service: str, backend: BackendConfig, select: str | None) -> Report:

@@ -66,11 +66,12 @@ def encoded(operations: Sequence[Mapping[str, Any]]) -> bytes:
 class Values:
     """The bytes after the JSON part, handed out by reference; each byte belongs to one value."""
 
-    __slots__ = ("_data", "_start", "_taken")
+    __slots__ = ("_data", "_left", "_start", "_taken")
 
     def __init__(self, data: bytes, start: int) -> None:
         self._data = data
         self._start = start
+        self._left = len(data) - start
         self._taken: list[tuple[int, int]] = []
 
     def take(self, reference: object) -> bytes:
@@ -84,6 +85,10 @@ class Values:
         begin = self._start + offset
         if begin + length > len(self._data):
             raise malformed("a value lies beyond the end")
+        # At once: a short reply could name the same bytes any number of times.
+        self._left -= length
+        if self._left < 0:
+            raise malformed("values overlap")
         self._taken.append((offset, length))
         return self._data[begin : begin + length]
 

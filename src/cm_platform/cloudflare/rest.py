@@ -79,7 +79,8 @@ class Rest:
         if deadline is not None:
             left = max(deadline - self._runtime.clock.monotonic(), 0.0)
             wait = min(left, self._settings.limiter_wait)
-            client = client.with_options(timeout=self._timeouts(wait))
+            # A copy reads the environment once more.
+            client = _token_only(client.with_options(timeout=self._timeouts(wait)))
         try:
             return await settle(request(client))
         except Exception as error:
@@ -136,17 +137,23 @@ class Rest:
                 trust_env=False,
                 timeout=timeouts,
             )
-        client: Client = kind(
-            api_token=settings.api_token.get_secret_value(),
-            base_url=settings.base_url,
-            max_retries=0,
-            timeout=timeouts,
-            http_client=http,
+        client: Client = _token_only(
+            kind(
+                api_token=settings.api_token.get_secret_value(),
+                base_url=settings.base_url,
+                max_retries=0,
+                timeout=timeouts,
+                http_client=http,
+            )
         )
-        # From the environment, where they would take precedence over the token.
-        client.api_key = client.api_email = client.user_service_key = None
         quiet_sdk()
         return client
+
+
+def _token_only(client: Any) -> Any:
+    # From the environment, where they would take precedence over the token.
+    client.api_key = client.api_email = client.user_service_key = None
+    return client
 
 
 def _imported() -> Any:

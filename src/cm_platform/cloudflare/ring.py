@@ -32,6 +32,8 @@ _SIZE: Final = _START + SLOTS * _STAMP.size
 # Seconds. Nothing is blocked, or under way, for longer, whatever a damaged file says.
 _MAX_BLOCK: Final = 86_400.0
 _MAX_FLIGHT: Final = 7_200.0
+# Requests: more than anybody sends, and the count has room to grow.
+_MANY: Final = 2**62
 
 
 class Memory(Protocol):
@@ -132,7 +134,13 @@ class Ring:
             fields
         )
         whole = len(self._memory.read(_SIZE - _STAMP.size, _STAMP.size)) == _STAMP.size
-        known = not math.isnan(self._blocked) and not math.isnan(self._changed)
+        # Infinite times would make NaN of each other, and NaN lets everything through.
+        known = (
+            math.isfinite(self._changed)
+            and math.isfinite(self._changed_wall)
+            and self._blocked < math.inf
+            and self._taken < _MANY
+        )
         return whole and known and magic == _MAGIC
 
     def _save(self) -> None:

@@ -27,9 +27,14 @@ def _checked_binding(value: str) -> str:
 
 def _checked_proxy(value: SecretStr) -> SecretStr:
     # httpx would say so on the first request, with the password in its message.
-    parts = urlsplit(value.get_secret_value())
+    wanted = "must be an http or https URL with a host, and perhaps a port"
+    try:
+        parts = urlsplit(value.get_secret_value())
+        _ = parts.port
+    except ValueError:
+        raise ValueError(wanted) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL with a host")
+        raise ValueError(wanted)
     return value
 
 

@@ -9,7 +9,7 @@ import hmac
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import quote
 
 from cm_platform.errors import InvalidArgumentError
@@ -33,6 +33,10 @@ class RequestSigner:
 
     def __repr__(self) -> str:
         return f"RequestSigner(key_id={self._key_id.decode()!r})"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: in a pickle the secret would be plain text."""
+        raise TypeError("a RequestSigner holds a secret and is not pickled")
 
     def headers(
         self,

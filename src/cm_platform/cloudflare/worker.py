@@ -101,9 +101,14 @@ def write(directory: Path, names: Names) -> list[Path]:
 
     directory: new, or empty: `invalid_argument` otherwise, and nothing is written.
     """
-    _check_empty(directory)
     configuration = _named(_text(source() / _CONFIGURATION), names)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        _check_empty(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"the directory cannot be made ({error.strerror}); give one where you may write"
+        ) from error
     for name in _FILES:
         _copy(source() / name, directory / name)
     directory.joinpath(_CONFIGURATION).write_text(configuration, encoding="utf-8")

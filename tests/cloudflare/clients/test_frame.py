@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -155,6 +156,18 @@ def test_values_that_overlap_are_malformed() -> None:
     body = frame({"outcomes": [found(reference(0, 2)), found(reference(1, 2))]}, b"abc")
     with pytest.raises(InternalError, match="overlap"):
         outcomes_of(body, [GET, GET])
+
+
+def test_a_short_reply_that_names_its_bytes_again_and_again_takes_no_memory() -> None:
+    many = [reference(0, 1024 * 1024)] * 5000
+    body = frame({"outcomes": [{"ok": True, "values": many}]}, bytes(1024 * 1024))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InternalError, match="overlap"):
+            outcomes_of(body, [{"op": "kv.get_many", "keys": ["k"]}])
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.binary(max_size=200), st.integers(0, 10))

@@ -7,6 +7,7 @@ import logging
 import os
 import struct
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,12 +239,21 @@ def test_files_lie_with_the_temporary_ones_unless_said(
 # A file that is not what it was
 
 
+def header(taken: int, blocked: float, changed: float) -> Callable[[bytes], bytes]:
+    """A header that is whole, and cannot be."""
+    fields = struct.pack("<8sQddd", b"cm-rate1", taken, blocked, changed, 1.0)
+    return lambda data: fields + struct.pack("<I", zlib.crc32(fields)) + data[len(fields) + 4 :]
+
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "cut off": lambda data: data[:100],
     "cut off in its header": lambda data: data[:10],
     "noise": lambda data: os.urandom(len(data)),
     "zeros": lambda data: bytes(len(data)),
     "another header": lambda data: data[:12] + b"\xff" + data[13:],
+    "changed at the end of time": header(5, 0.0, float("inf")),
+    "blocked to the end of time": header(5, float("inf"), 0.0),
+    "more requests than can be": header(2**64 - 1, 0.0, 0.0),
     "another program's": lambda data: b"#!/bin/sh\n" * 100,
 }
 

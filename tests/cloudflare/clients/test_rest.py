@@ -124,6 +124,16 @@ def test_the_token_of_the_settings_is_sent_whatever_the_environment_says(
     )
 
 
+def test_the_environment_says_nothing_to_a_call_with_a_deadline_either(
+    face: Face, server: Server, opened: Opened
+) -> None:
+    later = SYSTEM_CLOCK.monotonic() + 60
+    face.run(opened().call(lambda sdk: sdk.kv.namespaces.values.get("k", **WHERE), deadline=later))
+    (request,) = server.requests
+    assert request.headers["authorization"] == f"Bearer {TOKEN}"
+    assert not [name for name in request.headers if name.startswith("x-auth")]
+
+
 def test_bytes_are_written_as_they_are(face: Face, server: Server, opened: Opened) -> None:
     server.reply = lambda request: Reply(
         orjson.dumps({"success": True, "result": {}, "errors": [], "messages": []}),

@@ -55,6 +55,8 @@ def test_a_gateway_is_reached_by_https_or_on_this_machine(url: str) -> None:
         ({"read_timeout": 0}, "greater than 0"),
         ({"proxy": "socks5://user:word@127.0.0.1"}, "http or https"),
         ({"proxy": "127.0.0.1:3128"}, "http or https"),
+        ({"proxy": "http://user:word@127.0.0.1:proxy"}, "perhaps a port"),
+        ({"proxy": "http://user:word@[::1"}, "perhaps a port"),
         ({"bindings": {}}, "not permitted"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,5 @@ def test_a_partition_that_the_gateway_cannot_take_is_refused(partition: str) -> 
 
 def test_a_signer_does_not_show_its_secret() -> None:
     assert "secret" not in repr(SIGNER)
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(SIGNER)

@@ -176,9 +176,12 @@ def _is_clean(db: sqlite3.Connection) -> bool:
 _ALL: Final[weakref.WeakSet[Connections]] = weakref.WeakSet()
 _SPOILT: Final[set[Path]] = set()
 _forking: list[Connections] = []
+# Two threads may fork at once, and one would let go of what the other holds.
+_fork_turn = threading.Lock()
 
 
 def _before_fork() -> None:
+    _fork_turn.acquire()
     deadline = time.monotonic() + FORK_PATIENCE
     _forking.extend(_ALL)
     for connections in _forking:
@@ -188,9 +191,12 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _forking:
         _forking.pop().after_fork_in_parent()
+    _fork_turn.release()
 
 
 def _after_fork_in_child() -> None:
+    global _fork_turn
+    _fork_turn = threading.Lock()
     _forking.clear()
     for connections in list(_ALL):
         connections.after_fork_in_child()

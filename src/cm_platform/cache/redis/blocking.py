@@ -43,9 +43,9 @@ class BlockingLink:
     async def run(self, partition: str, commands: Sequence[Command]) -> list[Any]:
         """See `Link.run`."""
         data = self._pack(commands)
-        connection = self._taken()
         replies: list[Any] = []
         demoted = False
+        connection = self._taken()
         try:
             connection.send_packed_command([data], check_health=False)
             for _ in commands:
@@ -92,6 +92,10 @@ class BlockingLink:
                     return connection
             except self._trouble:
                 pass
+            except BaseException:
+                # Interrupted, as by a signal: its place is another's.
+                self._discard(connection)
+                raise
             self._discard(connection)
 
     def _waited_for(self) -> BlockingConnection:
@@ -142,10 +146,12 @@ class BlockingLink:
             self._discard_idle()
 
     def _discard(self, connection: BlockingConnection) -> None:
-        connection.disconnect()
-        with self._freed:
-            self._open -= 1
-            self._freed.notify()
+        try:
+            connection.disconnect()
+        finally:
+            with self._freed:
+                self._open -= 1
+                self._freed.notify()
 
     def _discard_idle(self) -> None:
         while True:

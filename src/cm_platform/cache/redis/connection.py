@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias
 
 from cm_platform.errors import ConfigInvalidError
 
@@ -60,6 +60,10 @@ class Address:
     client_name: str | None = None
     connect_timeout: float = 2.0
     read_timeout: float = 5.0
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: in a pickle the password would be plain text."""
+        raise TypeError("an Address may hold a password and is not pickled")
 
     def at(self, host: str, port: int) -> Address:
         """Another node of the same cluster."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final
 
@@ -56,7 +57,9 @@ class Wire:
 
         self.usable = True
         self.lost: BaseException | None = None
+        self._closing = False
         self._demoted = sdk.ReadOnlyError
+        self._late = sdk.TimeoutError
         self._refusals = (sdk.ResponseError, sdk.BusyLoadingError, sdk.AuthenticationError)
         self._connection = connection
         self._timeout = timeout
@@ -76,7 +79,8 @@ class Wire:
         self._wake.set()
 
     async def close(self) -> None:
-        """End both tasks, and wait for them."""
+        """End both tasks, and wait for them and for the connection's end."""
+        self._closing = True
         self._lose(ConnectionError("closed"))
         await asyncio.wait((self._writer, self._reader))
 
@@ -89,7 +93,10 @@ class Wire:
         except Exception as error:  # noqa: BLE001 - told to all who wait
             self._lose(error)
         finally:
-            await self._connection.disconnect(nowait=True)
+            # TLS ends by a word from both sides; were the loop closed before the other's is there,
+            # the socket would stay open. Who closes waits as long as for a connection, at most.
+            with suppress(self._late):
+                await self._connection.disconnect(nowait=not self._closing)
 
     async def _write(self) -> None:
         while True:

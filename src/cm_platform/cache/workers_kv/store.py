@@ -72,7 +72,11 @@ class WorkersKvConfig(Settings):
     @model_validator(mode="after")
     def _check_transport(self) -> Self:
         if (self.gateway if self.transport == "gateway" else self.rest) is None:
-            raise ValueError(f"transport is {self.transport!r}: add a table `{self.transport}`")
+            other = "rest" if self.transport == "gateway" else "gateway"
+            raise ValueError(
+                f"transport is {self.transport!r}: add a table `{self.transport}`, or say "
+                f'transport = "{other}"'
+            )
         return self
 
 
