@@ -160,6 +160,16 @@ def test_check_fails_for_a_binding_that_is_not_there(
     assert renamed.gateway_secret not in done.stdout + done.stderr
 
 
+def test_check_fails_for_a_binding_of_another_product(
+    run: Run, tmp_path: Path, renamed: LocalCloudflare
+) -> None:
+    file = config(tmp_path, renamed, binding="VALUES")
+    done = run("--config", file, "gateway", "check")
+    assert done.code == 6
+    told = " ".join(done.stdout.split())
+    assert "cache.kv wants the binding VALUES to be a kv; it is a durable_object" in told
+
+
 def test_check_asks_a_gateway_by_its_url(
     run: Run, renamed: LocalCloudflare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ thousand requests a second; Cloudflare offers no other way in from outside a Wor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -35,6 +35,8 @@ class DurableObjectsConfig(GatewaySettings):
 
     binding: of the gateway's Durable Object namespace.
     """
+
+    product: ClassVar[str] = "durable_object"
 
     binding: BindingName = Field(default="VALUES")
 

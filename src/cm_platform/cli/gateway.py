@@ -50,10 +50,13 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A gateway to ask, and the bindings that backends count on, by the backend."""
+    """A gateway to ask, and the bindings that backends count on, by the backend.
+
+    wanted: the binding's name, and the product that it must be bound to; None: any.
+    """
 
     settings: GatewaySettings
-    wanted: dict[str, str | None]
+    wanted: dict[str, tuple[str | None, str | None]]
 
 
 @app.command("init")
@@ -201,7 +204,8 @@ def _configured(config: Config) -> Iterator[_Asked]:
                 if isinstance(table, GatewaySettings):
                     one = asked.setdefault((table.url, table.key_id), _Asked(table, {}))
                     binding: str | None = getattr(table, "binding", None)
-                    one.wanted[f"{kind}.{backend.name}"] = binding
+                    product: str | None = getattr(table, "product", None)
+                    one.wanted[f"{kind}.{backend.name}"] = (binding, product)
     yield from asked.values()
 
 
@@ -234,9 +238,14 @@ def _problems(asked: _Asked, health: Health) -> Iterator[str]:
             f"it speaks protocol {health.protocol}, this package {worker.PROTOCOL}: deploy what "
             "`cm-platform gateway init` writes"
         )
-    for backend, binding in asked.wanted.items():
-        if binding is not None and binding not in health.bindings:
+    for backend, (binding, product) in asked.wanted.items():
+        if binding is None:
+            continue
+        bound = health.bindings.get(binding)
+        if bound is None:
             yield f"{backend} wants the binding {binding}, which is not there"
+        elif product is not None and bound != product:
+            yield f"{backend} wants the binding {binding} to be a {product}; it is a {bound}"
 
 
 def _notes(health: Health) -> Iterator[str]:

@@ -45,11 +45,17 @@ class Trouble(Enum):
 class Peer:
     """Who did not answer, and where its address stands in the settings.
 
-    name: for messages, such as "the gateway". setting: such as "url".
+    name: for messages, such as "the gateway". setting: such as "url". address: host and port.
     """
 
     name: str
     setting: str
+    address: str = ""
+
+    @property
+    def place(self) -> str:
+        """Who, and where."""
+        return f"{self.name} at {self.address}" if self.address else self.name
 
 
 GATEWAY: Final = Peer("the gateway", "url")
@@ -76,7 +82,7 @@ def error_of_trouble(trouble: Trouble, peer: Peer) -> PlatformError:
     """The error for a request without an answer."""
     if trouble is Trouble.UNREACHABLE:
         return UnavailableError(
-            f"no connection to {peer.name} could be made", retryable=True, not_sent=True
+            f"no connection to {peer.place} could be made", retryable=True, not_sent=True
         )
     if trouble is Trouble.BAD_CERTIFICATE:
         return ConfigInvalidError(

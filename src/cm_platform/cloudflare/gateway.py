@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import httpx
@@ -70,7 +70,10 @@ class Gateway:
             settings.read_timeout, connect=settings.connect_timeout
         ).as_dict()
         self._context = ssl_context(settings.ca_file)
-        self._connections = Connections(settings.pool_size, runtime, self._new_transport, GATEWAY)
+        self._peer = replace(GATEWAY, address=base.netloc.decode("ascii"))
+        self._connections = Connections(
+            settings.pool_size, runtime, self._new_transport, self._peer
+        )
 
     @classmethod
     def open(cls, settings: GatewaySettings, runtime: Runtime) -> Gateway:
@@ -175,7 +178,7 @@ class Gateway:
             trouble = trouble_of(error)
             if trouble is None:
                 raise
-            raise error_of_trouble(trouble, GATEWAY) from error
+            raise error_of_trouble(trouble, self._peer) from error
         await self._connections.give(transport)
         return response, reply
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -44,6 +44,8 @@ class KvGateway(GatewaySettings):
 
     binding: of the gateway's KV namespace.
     """
+
+    product: ClassVar[str] = "kv"
 
     binding: BindingName = Field(default="KV")
 

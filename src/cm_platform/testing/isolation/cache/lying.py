@@ -60,26 +60,28 @@ class LyingIsolation(IsolationHarness):
     def test_what_is_read_along_of_another_length(
         self, scene: Scene, cut: Callable[[Sequence[Any]], Sequence[Any]]
     ) -> None:
+        # Others read their versions before they write.
+        along = scene.can(CacheCapability.READ_YOUR_WRITES)
+
         def lie(method: str, answer: Any) -> Any:
+            if method == "get_many" and not along:
+                return cut(answer)
             if method not in ("set", "set_many", "increment") or not answer.along:
                 return answer
             return answer._replace(along=cut(answer.along))
 
-        if scene.face.limits.generation_age:
-            pytest.skip("not every write reads along")
         cache = scene.attacker
-        self._check(
-            scene,
-            lie,
-            lambda: cache.set("own", "mine"),
+        acts: list[Callable[[], Any]] = [
             lambda: cache.set("own", "mine", tags=(TAG, "other")),
-            lambda: cache.set_many({"own": 1, "other": 2}),
-            *(
-                [lambda: cache.increment("number")]
-                if scene.can(CacheCapability.ATOMIC_INCREMENT)
-                else []
-            ),
-        )
+            lambda: cache.set_many({"own": 1, "other": 2}, tags=(TAG, "other")),
+        ]
+        if not scene.face.limits.generation_age:
+            # Else not every write asks for the generation.
+            acts.append(lambda: cache.set("own", "mine"))
+            acts.append(lambda: cache.set_many({"own": 1, "other": 2}))
+        if scene.can(CacheCapability.ATOMIC_INCREMENT):
+            acts.append(lambda: cache.increment("number"))
+        self._check(scene, lie, *acts)
 
     @pytest.mark.parametrize("made", list(FOREIGN.values()), ids=list(FOREIGN))
     def test_a_foreign_failure(self, scene: Scene, made: Callable[[Scene], str]) -> None:
