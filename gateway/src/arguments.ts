@@ -80,7 +80,7 @@ export class Arguments {
 
   /** A whole number of 64 bit, in decimal: JSON's numbers end at 53. */
   int64(name: string): bigint {
-    return wholeNumber(name, this.text(name), BigInt.asIntN);
+    return wholeNumber(name, this.text(name));
   }
 
   bytes(name: string, most: number): Uint8Array {
@@ -140,14 +140,10 @@ function physical(key: string, partition: string, most: number): string {
   return whole;
 }
 
-function wholeNumber(
-  name: string,
-  text: string,
-  wrap: (bits: number, value: bigint) => bigint,
-): bigint {
+function wholeNumber(name: string, text: string): bigint {
   if (/^-?[0-9]{1,20}$/.test(text)) {
     const value = BigInt(text);
-    if (wrap(64, value) === value) {
+    if (BigInt.asIntN(64, value) === value) {
       return value;
     }
   }

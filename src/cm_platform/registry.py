@@ -39,6 +39,11 @@ class Backend(Generic[C]):
     capabilities: frozenset[str]
     extra: str | None = None
 
+    def promises(self, settings: object) -> frozenset[str]:
+        """The capabilities that are left with these settings."""
+        lacks: frozenset[str] = getattr(settings, "lacks", frozenset())
+        return self.capabilities - lacks
+
 
 class Registry:
     """Descriptors by name. Entry points are read once; explicit ones go first."""

@@ -209,3 +209,14 @@ def test_doctor_names_the_secrets_of_inner_tables() -> None:
     (found,) = checks.credentials(config)
     assert "gateway.secret" in found.detail
     assert CANARY not in found.detail
+
+
+def test_doctor_reaches_the_tenants_backend_of_each_kind_that_is_configured(
+    run: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "cache.toml"
+    file.write_text('[cache]\ndefault = "m"\n[cache.backends.m]\ndriver = "local"\n')
+    done = run("doctor", "--tenant", "acme", "--json", "--config", file)
+    assert done.code == 0, done.stderr
+    found = findings(done)[("reachable", "cache.tenant acme")]
+    assert found["status"] == "ok"

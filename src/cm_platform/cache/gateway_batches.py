@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from cm_platform.cloudflare.frame import MAX_BODY, MAX_OPERATIONS
 from cm_platform.errors import PlatformError, UnavailableError
 
 from .backend import Values
+from .packing import packed
 
 if TYPE_CHECKING:
     from cm_platform.cloudflare.gateway import Gateway
@@ -51,7 +52,7 @@ async def write_all(
 ) -> Mapping[str, PlatformError]:
     """Carry out an operation for each key; the failures by key."""
     failures: dict[str, PlatformError] = {}
-    for keys in _fitting(operations):
+    for keys in packed(_sizes(operations), room=_ROOM, most=MAX_OPERATIONS):
         outcomes = await gateway.batch(partition, [operations[key] for key in keys])
         failures |= {
             key: outcome.error
@@ -61,19 +62,9 @@ async def write_all(
     return failures
 
 
-def _fitting(operations: Mapping[str, Operation]) -> Iterator[list[str]]:
-    keys: list[str] = []
-    size = 0
-    for key, operation in operations.items():
-        value: Any = operation.get("value")
-        more = len(value) if isinstance(value, bytes) else 0
-        if keys and (len(keys) == MAX_OPERATIONS or size + more > _ROOM):
-            yield keys
-            keys, size = [], 0
-        keys.append(key)
-        size += more
-    if keys:
-        yield keys
+def _sizes(operations: Mapping[str, Operation]) -> dict[str, int]:
+    values = {key: operation.get("value") for key, operation in operations.items()}
+    return {key: len(value) if isinstance(value, bytes) else 0 for key, value in values.items()}
 
 
 __all__ = ["read_all", "write_all"]

@@ -75,14 +75,11 @@ class Wish:
 class Loaded(NamedTuple):
     """What was found or computed, as all who waited for it share it: each decodes its own.
 
-    value: what the factory returned, for who called it; of what was found, `_FOUND`.
+    is_none: whether None was computed, or kept for who asked for None to be kept.
     """
 
     entry: Entry
-    value: Any
-
-
-_FOUND: Final = object()
+    is_none: bool
 
 
 async def get_or_set(space: Space, wish: Wish) -> Any:
@@ -102,13 +99,12 @@ async def get_or_set(space: Space, wish: Wish) -> Any:
                 _refresh(space, endpoint, wish)
             return value
 
-    async def load() -> Loaded:
-        loaded: Loaded = await _load(space, endpoint, wish, answers=answers, waits=True)
-        return loaded
-
     try:
         loaded: Loaded = await space.flights.join(
-            wish.key, endpoint, _patience(space, endpoint), load
+            wish.key,
+            endpoint,
+            _patience(space, endpoint),
+            lambda: _load(space, endpoint, wish, answers=answers, waits=True),
         )
     except Exception as error:
         # Not where it was computed: who waited may take what is stale, too.
@@ -120,7 +116,7 @@ async def get_or_set(space: Space, wish: Wish) -> Any:
             raise error from None
         logger.warning("computing failed with %s: serving what is stale", type(error).__name__)
         return value
-    if loaded.value is None:
+    if loaded.is_none:
         return None
     # As the next reader gets it, so that a hit and a miss cannot be told apart; and not one object
     # for all who waited.
@@ -192,7 +188,7 @@ async def _load(space: Space, endpoint: Endpoint, wish: Wish, *, answers: bool, 
         try:
             found, lease = await _take_turn(space, endpoint, wish, waits)
             if found is not None:
-                return Loaded(found, None if _decoded(found, wish) is None else _FOUND)
+                return Loaded(found, _decoded(found, wish) is None)
             if lease is None and not waits:
                 return NOTHING
         except _OUTAGE as error:
@@ -229,7 +225,7 @@ async def _compute(space: Space, endpoint: Endpoint, wish: Wish, *, answers: boo
             )
         value = await value
     encoding, payload = encode_value(value)
-    loaded = Loaded(Entry(encoding, 0, 0, 0, payload), value)
+    loaded = Loaded(Entry(encoding, 0, 0, 0, payload), value is None)
     ttl = wish.negative_ttl if value is None else wish.ttl
     if under is None or (value is None and ttl is None):
         return loaded

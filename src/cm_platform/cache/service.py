@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from cm_platform import arguments
 from cm_platform.errors import InvalidArgumentError, PlatformError, UnsupportedError
-from cm_platform.executor import Endpoint
+from cm_platform.executor import Endpoint, Executor
 from cm_platform.operation import Operation
 from cm_platform.tenant import Tenant
 
@@ -208,7 +208,7 @@ class AsyncCache:
             failures = await space.entries.write_many(
                 space.executor, endpoint, drafts, operations.SET_MANY
             )
-        return _outcomes(values, failures, operations.SET_MANY.name, endpoint)
+        return _outcomes(values, failures, space.executor, operations.SET_MANY, endpoint)
 
     async def delete(self, key: str) -> None:
         """Forget a value. Not an error where there is none."""
@@ -252,7 +252,7 @@ class AsyncCache:
                 failed = dict.fromkeys(batch, error)
             check_accounted(failed, batch)
             failures |= {by_name[name]: error for name, error in failed.items()}
-        return _outcomes(asked, failures, operations.DELETE_MANY.name, endpoint)
+        return _outcomes(asked, failures, space.executor, operations.DELETE_MANY, endpoint)
 
     async def touch(self, key: str, ttl: float | Default | None = DEFAULT) -> bool:
         """Give a value a new time, from now; whether there is one."""
@@ -402,13 +402,12 @@ def _distinct(keys: Iterable[str]) -> list[str]:
 def _outcomes(
     keys: Iterable[str],
     failures: Mapping[str, PlatformError],
-    name: str,
+    executor: Executor,
+    operation: Operation,
     endpoint: Endpoint,
 ) -> dict[str, PlatformError | None]:
     for failure in failures.values():
-        failure.service = failure.service or "cache"
-        failure.operation = failure.operation or name
-        failure.backend = failure.backend or endpoint.name
+        executor.placed(failure, operation, endpoint)
     return {key: failures.get(key) for key in keys}
 
 

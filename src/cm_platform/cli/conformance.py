@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import typer
 
+from cm_platform.config.namespaces import READ_YOUR_WRITES
 from cm_platform.errors import ConfigInvalidError, InternalError, InvalidArgumentError
 from cm_platform.redaction import redact
 from cm_platform.registry import REGISTRY
@@ -32,7 +33,6 @@ app = typer.Typer(help="Hold a backend to its contract.")
 
 SUITE: Final = Path(__file__).with_name("conformance_suite.py")
 
-_READ_YOUR_WRITES: Final = "read_your_writes"
 _NEEDED: Final = ("pytest", "hypothesis")
 
 # What pytest ends with when tests ran: all passed, or some failed.
@@ -130,8 +130,10 @@ def _is_local(backend: BackendConfig) -> bool:
 
 def _is_late(service: str, backend: BackendConfig) -> bool:
     """Whether it is a cache that is only eventually consistent."""
-    can = REGISTRY.get(service, backend.driver).capabilities
-    return service == "cache" and backend.driver != "local" and _READ_YOUR_WRITES not in can
+    if service != "cache" or backend.driver == "local":
+        return False
+    can = REGISTRY.get(service, backend.driver).promises(backend.settings)
+    return READ_YOUR_WRITES not in can
 
 
 def _run(call: Invocation, service: str, backend: BackendConfig, select: str | None) -> Report:

@@ -87,7 +87,7 @@ def _findings(
         yield from checks.reachable(platform.health())
         own = sum(len(kind.tenants) for kind in config.kinds.values())
         if tenant is not None:
-            yield from checks.reachable([_tenant_health(platform, tenant, site)])
+            yield from checks.reachable(_tenant_healths(platform, tenant, site))
         elif own:
             have = "has" if own == 1 else "have"
             detail = (
@@ -99,18 +99,22 @@ def _findings(
     yield from checks.environment(config)
 
 
-def _tenant_health(platform: Platform, tenant: str, site: str | None) -> Health:
+def _tenant_healths(platform: Platform, tenant: str, site: str | None) -> list[Health]:
     from cm_platform.platform import Health
     from cm_platform.tenant import Tenant
 
     who = Tenant(tenant, site_id=site)
-    started = time.monotonic()
-    error: PlatformError | None = None
-    try:
-        platform.get_service("storage", who).ping()
-    except PlatformError as failure:
-        error = failure
-    return Health("storage", f"tenant {who.id}", error is None, time.monotonic() - started, error)
+    healths: list[Health] = []
+    for kind in platform.config.kinds:
+        started = time.monotonic()
+        error: PlatformError | None = None
+        try:
+            platform.get_service(kind, who).ping()  # type: ignore[call-overload]
+        except PlatformError as failure:
+            error = failure
+        seconds = time.monotonic() - started
+        healths.append(Health(kind, f"tenant {who.id}", error is None, seconds, error))
+    return healths
 
 
 def _impatient(config: Config, timeout: float) -> Config:

@@ -81,9 +81,7 @@ def _check_consistency(
     """Refuse, at start-up and not at night, what the backends cannot promise."""
 
     def promises(driver: str, settings: object = None) -> bool:
-        lacks = getattr(settings, "lacks", ())
-        can = shop.registry.get(kind, driver).capabilities
-        return READ_YOUR_WRITES in can and READ_YOUR_WRITES not in lacks
+        return READ_YOUR_WRITES in shop.registry.get(kind, driver).promises(settings)
 
     for name in sorted(set(backends).intersection(filter(None, used))):
         driver = backends[name].driver

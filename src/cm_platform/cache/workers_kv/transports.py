@@ -6,11 +6,12 @@ Both keep the same bytes under the same keys, so a tenant may change from one to
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cm_platform.cache.backend import Values
 from cm_platform.cache.gateway_batches import read_all, write_all
+from cm_platform.cache.packing import packed
 from cm_platform.cloudflare.gateway import Gateway
 from cm_platform.cloudflare.rest import Rest
 from cm_platform.errors import InternalError, NotFoundError, PlatformError, RateLimitedError
@@ -134,7 +135,8 @@ class RestTransport:
             )
             return {}
         failures: dict[str, PlatformError] = {}
-        for keys in _fitting(values):
+        room: int = limits("cloudflare", "kv")["max_bulk_body"]
+        for keys in packed(_sizes(values), room=room):
             pairs = [
                 {
                     "key": partition + key,
@@ -184,21 +186,12 @@ class RestTransport:
         await self._rest.close()
 
 
-def _fitting(values: Mapping[str, bytes]) -> Iterator[list[str]]:
-    """The keys, in as many lists as the bytes of their values in base64 need."""
-    room: int = limits("cloudflare", "kv")["max_bulk_body"]
-    keys: list[str] = []
-    size = 0
-    for key, value in values.items():
-        # A name is escaped, and has its braces, quotes and options.
-        more = len(value) * 4 // 3 + 2 * len(key.encode()) + 1024
-        if keys and size + more > room:
-            yield keys
-            keys, size = [], 0
-        keys.append(key)
-        size += more
-    if keys:
-        yield keys
+def _sizes(values: Mapping[str, bytes]) -> dict[str, int]:
+    """Bytes of each pair in a bulk write."""
+    # In base64; a name is escaped, and has its braces, quotes and options.
+    return {
+        key: len(value) * 4 // 3 + 2 * len(key.encode()) + 1024 for key, value in values.items()
+    }
 
 
 def _failures(partition: str, keys: Sequence[str], reply: Any) -> dict[str, PlatformError]:
