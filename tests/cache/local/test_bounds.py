@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from cm_platform.cache.local import file, memory, operations
 from cm_platform.cache.local.file import FileStore
 from cm_platform.cache.local.memory import MemoryStore
-from cm_platform.cache.local.table import Store, Table, Ticket
+from cm_platform.cache.local.table import Store, Table
 from cm_platform.errors import InvalidArgumentError
+from cm_platform.sqlite import Ticket
 
 from .opened import MovingClock, Opened, opened
 

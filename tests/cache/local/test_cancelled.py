@@ -10,8 +10,9 @@ import pytest
 
 from cm_platform.cache.local import operations
 from cm_platform.cache.local.file import FileStore
-from cm_platform.cache.local.table import Table, Ticket
+from cm_platform.cache.local.table import Table
 from cm_platform.errors import InternalError
+from cm_platform.sqlite import Ticket
 
 from .opened import ACME, MovingClock, opened
 

@@ -16,9 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from cm_platform.cache.local import connections as connections_module
-from cm_platform.cache.local.connections import KEPT, Connections
-from cm_platform.cache.local.errors import classify
 from cm_platform.cache.local.file import FileStore
 from cm_platform.cache.local.table import Table
 from cm_platform.errors import (
@@ -28,6 +25,9 @@ from cm_platform.errors import (
     PlatformError,
     UnavailableError,
 )
+from cm_platform.sqlite import Connections, classify
+from cm_platform.sqlite import connections as connections_module
+from cm_platform.sqlite.connections import KEPT
 
 from .opened import MovingClock, opened
 
@@ -104,7 +104,7 @@ def test_fsync_decides_whether_each_write_is_synced(
 ) -> None:
     with opened("sync", tmp_path / "cache"):
         pass
-    connections = Connections(tmp_path / "cache", fsync=fsync, busy_timeout=1)
+    connections = Connections(tmp_path / "cache", fsync=fsync, busy_timeout=1, cure="delete it")
     with connections.lent() as db:
         # SQLite's numbers: 1 is NORMAL, 2 is FULL.
         assert db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
@@ -217,10 +217,10 @@ def test_ping_tells_a_file_that_is_gone(face: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_not_made_again_by_a_connection(tmp_path: Path) -> None:
-    connections = Connections(tmp_path / "cache", fsync=False, busy_timeout=1)
+    connections = Connections(tmp_path / "cache", fsync=False, busy_timeout=1, cure="delete it")
     with pytest.raises(sqlite3.OperationalError) as failure, connections.lent():
         pass
-    told = classify(failure.value)
+    told = classify(failure.value, "delete it")
     assert isinstance(told, UnavailableError)
     assert told.retryable
     assert list(tmp_path.iterdir()) == []
@@ -340,7 +340,7 @@ def test_a_fork_that_calls_no_hook_before_it_leaves_no_connection(tmp_path: Path
     path = tmp_path / "cache"
     with opened("sync", path):
         pass
-    connections = Connections(path, fsync=False, busy_timeout=1)
+    connections = Connections(path, fsync=False, busy_timeout=1, cure="delete it")
     with connections.lent() as db:
         db.execute("SELECT bytes FROM store").fetchone()
     assert open_files(tmp_path) > 0

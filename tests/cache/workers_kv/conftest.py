@@ -13,7 +13,7 @@ import pytest
 
 from cm_platform.cloudflare.signature import RequestSigner
 from cm_platform.tenant import Tenant
-from cm_platform.testing.cache.clock import MovableClock
+from cm_platform.testing.clocks import MovableClock
 from cm_platform.testing.cloudflare import LocalCloudflare, local_cloudflare
 from cm_platform.testing.faces import FACES, Face
 

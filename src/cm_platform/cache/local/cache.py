@@ -6,8 +6,6 @@ any number of processes on the machine.
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,23 +22,19 @@ from cm_platform.cache.backend import (
     StoredMany,
     Values,
 )
-from cm_platform.errors import (
-    ConfigInvalidError,
-    IntegrityError,
-    InvalidArgumentError,
-    PlatformError,
-)
+from cm_platform.errors import InvalidArgumentError, PlatformError
 from cm_platform.limits import limits
 from cm_platform.registry import Backend
 from cm_platform.runtime import Runtime
 from cm_platform.settings import Settings
+from cm_platform.sqlite import Ticket, classify, patiently, refusal
 
 from . import operations
 from .counting import check_amount
-from .errors import DAMAGED, classify, is_busy
 from .file import FileStore
 from .memory import MemoryStore
-from .table import Store, Table, Ticket
+from .schema import FORM
+from .table import Store, Table
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -51,8 +45,6 @@ MAX_REQUEST_LIFETIME: Final = 5.0
 """A cancelled call's thread works on, but looks for its caller just before it commits. What can
 still land is one commit that had passed that point: microseconds, and these five seconds are for
 a machine that stalls."""
-
-_POLL: Final = 0.02  # seconds
 
 
 class LocalConfig(Settings):
@@ -118,20 +110,8 @@ class LocalCache:
         Raises `config_invalid` for a file that is not ours, OSError and sqlite3.Error as they
         come.
         """
-        if not isinstance(self._store, FileStore):
-            return
-        clock = self._runtime.clock
-        deadline = clock.monotonic() + self._busy_timeout
-        while True:
-            try:
-                await self._runtime.call(self._store.prepare)
-            except sqlite3.Error as error:
-                # SQLite does not wait for others where a file becomes one with a log (WAL).
-                if not is_busy(error) or clock.monotonic() >= deadline:
-                    raise
-            else:
-                return
-            await self._runtime.sleep(_POLL)
+        if isinstance(self._store, FileStore):
+            await patiently(self._runtime, self._store.prepare, self._busy_timeout)
 
     async def get_many(self, partition: str, keys: Sequence[str]) -> Values:
         """See `CacheBackend.get_many`."""
@@ -219,7 +199,7 @@ class LocalCache:
 
     def translate(self, error: Exception) -> PlatformError | None:
         """See `CacheBackend.translate`."""
-        return classify(error)
+        return classify(error, FORM.cure)
 
     async def ping(self) -> None:
         """Look whether the file is there and can be used; memory always is."""
@@ -266,26 +246,11 @@ async def _open(config: LocalConfig, runtime: Runtime) -> LocalCache:
         await cache.prepare()
     except BaseException as error:
         await cache.close()
-        refusal = _refusal(error, config.path)
-        if refusal is None:
+        told = None if config.path is None else refusal(error, config.path, FORM)
+        if told is None:
             raise
-        raise refusal from error
+        raise told from error
     return cache
-
-
-def _refusal(error: BaseException, path: Path | None) -> PlatformError | None:
-    # Some of ours are OSErrors, too.
-    if isinstance(error, PlatformError):
-        return None
-    if isinstance(error, OSError):
-        reason = os.strerror(error.errno) if error.errno is not None else "no reason given"
-        return ConfigInvalidError(f"cache.local cannot use the file {str(path)!r}: {reason}")
-    if isinstance(error, sqlite3.Error):
-        told = classify(error)
-        if isinstance(told, IntegrityError):
-            return IntegrityError(f"the cache's file {str(path)!r} {DAMAGED}")
-        return told
-    return None
 
 
 BACKEND: Final = Backend(

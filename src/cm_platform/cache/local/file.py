@@ -11,11 +11,10 @@ from typing import Final, TypeVar
 
 from cm_platform.errors import PermissionDeniedError, UnavailableError
 from cm_platform.runtime import Clock
+from cm_platform.sqlite import Connections, Ticket, fill, make
 
-from .connections import Connections
-from .errors import committing, uncommitted
-from .schema import make, prepare
-from .table import Kept, Table, Ticket, size_of
+from .schema import FORM
+from .table import Kept, Table, size_of
 
 T = TypeVar("T")
 
@@ -36,48 +35,33 @@ class FileStore:
         self._clock = clock
         self._max_bytes = max_bytes
         self._busy_timeout = busy_timeout
-        self._connections = Connections(path, fsync=fsync, busy_timeout=busy_timeout)
+        self._connections = Connections(
+            path, fsync=fsync, busy_timeout=busy_timeout, cure=FORM.cure
+        )
 
     def prepare(self) -> None:
-        """Make the file, or recognize it. See `schema`."""
-        make(self._path)
+        """Make the file, or recognize it. See `fill`."""
+        make(self._path, FORM)
         with self._connections.lent() as db:
-            prepare(db, self._path)
+            fill(db, self._path, FORM)
 
     def read(self, work: Callable[[Table], T]) -> T:
         """See `Store.read`."""
-        with self._connections.lent() as db:
-            # One transaction, so one look at the file for any number of keys.
-            db.execute("BEGIN")
-            try:
-                table = FileTable(db, self._clock.wall(), self._max_bytes)
-                result = work(table)
-            finally:
-                with suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
+        with self._connections.reading() as db:
+            table = FileTable(db, self._clock.wall(), self._max_bytes)
+            result = work(table)
         if table.aged:
             self._refresh(table.aged)
         return result
 
     def write(self, work: Callable[[Table], T], ticket: Ticket) -> T:
         """See `Store.write`."""
-        with self._connections.turn(self._busy_timeout), self._connections.lent() as db:
-            try:
-                with uncommitted():
-                    db.execute("BEGIN IMMEDIATE")
-                    # The time is that of the write, not of the time before its turn.
-                    table = FileTable(db, self._clock.wall(), self._max_bytes)
-                    result = work(table)
-                    table.refresh(table.aged)
-                    ticket.check()
-                with committing():
-                    db.execute("COMMIT")
-            except BaseException:
-                # SQLite itself has rolled back after some of its errors.
-                with suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
-            return result
+        with self._connections.writing(ticket) as db:
+            # The time is that of the write, not of the time before its turn.
+            table = FileTable(db, self._clock.wall(), self._max_bytes)
+            result = work(table)
+            table.refresh(table.aged)
+        return result
 
     def ping(self) -> None:
         """See `Store.ping`."""
@@ -85,8 +69,7 @@ class FileStore:
             db.execute("SELECT bytes FROM store").fetchone()
         if not os.access(self._path, os.R_OK | os.W_OK):
             raise PermissionDeniedError(
-                "the cache's file is not there any more, or not readable and writable for this "
-                "process"
+                "the file is not there any more, or not readable and writable for this process"
             )
 
     def close(self) -> None:

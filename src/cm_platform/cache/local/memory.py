@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from cm_platform.runtime import Clock
+from cm_platform.sqlite import Ticket
 
-from .table import Kept, Table, Ticket, size_of
+from .table import Kept, Table, size_of
 
 T = TypeVar("T")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
-from cm_platform.errors import InternalError, InvalidArgumentError
+from cm_platform.errors import InvalidArgumentError
+from cm_platform.sqlite import Ticket
 
 T = TypeVar("T")
 
@@ -45,24 +46,6 @@ class Table(Protocol):
         ...
 
 
-class Ticket:
-    """Whether somebody still waits for a write. One that nobody waits for is not committed."""
-
-    __slots__ = ("_withdrawn",)
-
-    def __init__(self) -> None:
-        self._withdrawn = False
-
-    def withdraw(self) -> None:
-        """The caller was cancelled."""
-        self._withdrawn = True
-
-    def check(self) -> None:
-        """Raise when the caller is gone."""
-        if self._withdrawn:
-            raise InternalError("the caller was cancelled before the write was committed")
-
-
 class Store(Protocol):
     """A table, and how an operation gets hold of it.
 
@@ -100,4 +83,4 @@ def size_of(key: bytes, value: bytes, overhead: int, max_bytes: int) -> int:
     return size
 
 
-__all__ = ["Kept", "Store", "Table", "Ticket", "size_of"]
+__all__ = ["Kept", "Store", "Table", "size_of"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from cm_platform.testing.clocks import LeapingClock, MovableClock
+
 from .batches import BatchesConformance
 from .clearing import ClearingConformance
-from .clock import LeapingClock, MovableClock
 from .conditions import ConditionsConformance
 from .contract import ContractConformance
 from .counting import CountingConformance

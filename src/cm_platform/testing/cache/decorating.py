@@ -132,8 +132,8 @@ class DecoratingConformance(CacheHarness):
         menu(cache, "lobby")
         face.eventually(lambda: len(calls) == 2)
         cache.namespace(OTHER).invalidate_tag("menus")
-        menu(cache, "lobby")
-        assert len(calls) == 3
+        # The one in the background may not have ended, and who comes meanwhile shares it.
+        face.eventually(lambda: menu(cache, "lobby") is not None and len(calls) == 3)
 
     def test_what_the_function_raises_passes_through(self, cache: Cache, face: CacheFace) -> None:
         error = KeyError("no menu")

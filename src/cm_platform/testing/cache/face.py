@@ -12,9 +12,8 @@ from uuid import uuid4
 from cm_platform.cache.backend import CacheCapability, CacheLimits
 from cm_platform.errors import UnavailableError
 from cm_platform.tenant import Layout, Tenant
+from cm_platform.testing.clocks import MovableClock
 from cm_platform.testing.faces import Face
-
-from .clock import MovableClock
 
 if TYPE_CHECKING:
     from cm_platform.cache.sync import Cache

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from cm_platform.errors import (
+    ConfigInvalidError,
     IntegrityError,
     InternalError,
     InvalidArgumentError,
@@ -17,10 +18,7 @@ from cm_platform.errors import (
     UnavailableError,
 )
 
-DAMAGED: Final = (
-    "is damaged, or no file of SQLite: stop whoever uses it, delete it together with its -wal and "
-    "-shm, and start again; a cache can be filled anew"
-)
+DAMAGED: Final = "is damaged, or no file of SQLite"
 
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -28,8 +26,10 @@ _DENIED: Final = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_A
 _FAILING: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
 
 
-def classify(error: Exception) -> PlatformError | None:
+def classify(error: Exception, cure: str) -> PlatformError | None:
     """An error of SQLite as a PlatformError; None for what is not one.
+
+    cure: what to do about a damaged file, as the end of a sentence.
 
     Without SQLite's words, which may quote a value. Never `not_sent`: that is said where it is
     known (`uncommitted`).
@@ -39,22 +39,25 @@ def classify(error: Exception) -> PlatformError | None:
     code = _primary(error)
     if code in _BUSY:
         return UnavailableError(
-            "another process has kept the cache's file to itself for too long; "
+            "another process has kept the file to itself for too long; "
             "`busy_timeout` says how long is waited",
             retryable=True,
         )
     if code in _DAMAGED:
-        return IntegrityError(f"the cache's file {DAMAGED}")
+        return IntegrityError(f"the file {DAMAGED}: {cure}")
     if code == sqlite3.SQLITE_FULL:
-        return QuotaExceededError("the volume of the cache's file takes no more")
+        return QuotaExceededError("the volume of the file takes no more")
     if code in _DENIED:
-        return PermissionDeniedError("the cache's file cannot be written by this process")
+        return PermissionDeniedError("the file cannot be written by this process")
     if code in _FAILING:
         return UnavailableError(
-            f"the cache's file could not be used ({_name(error)}); is its volume still there, "
+            f"the file could not be used ({_name(error)}); is its volume still there, "
             "with room left and files to spare?",
             retryable=True,
         )
+    # There is no code for this one.
+    if str(error).startswith("no such table"):
+        return ConfigInvalidError("the file's tables are not there: it was never prepared")
     if code == sqlite3.SQLITE_TOOBIG:
         return InvalidArgumentError("this value is larger than SQLite keeps")
     return InternalError(f"SQLite refused ({_name(error)})")
@@ -66,7 +69,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 @contextmanager
-def uncommitted() -> Generator[None, None, None]:
+def uncommitted(cure: str) -> Generator[None, None, None]:
     """A block after whose failure nothing is kept: what leaves it is `not_sent`."""
     try:
         yield
@@ -74,7 +77,7 @@ def uncommitted() -> Generator[None, None, None]:
         error.not_sent = True
         raise
     except sqlite3.Error as error:
-        told = classify(error) or InternalError("SQLite failed")
+        told = classify(error, cure) or InternalError("SQLite failed")
         told.not_sent = True
         raise told from error
 

@@ -8,11 +8,14 @@ import threading
 import time
 import weakref
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from cm_platform.errors import UnavailableError
+
+from .errors import committing, uncommitted
+from .ticket import Ticket
 
 KEPT: Final = 8
 """Idle connections. More are made when more threads ask, and closed afterwards."""
@@ -26,11 +29,13 @@ _WAL_KEPT: Final = 4 * 1024**2  # bytes that the log keeps when it begins anew
 class Connections:
     """Lends connections, and one thread at a time the right to write.
 
-    fsync: whether each write is synced. busy_timeout: seconds to wait for other processes.
+    fsync: whether each write is synced. busy_timeout: seconds to wait for other threads, and then
+    as long again for other processes. cure: what to do about a damaged file; see `classify`.
     """
 
-    def __init__(self, path: Path, *, fsync: bool, busy_timeout: float) -> None:
+    def __init__(self, path: Path, *, fsync: bool, busy_timeout: float, cure: str) -> None:
         self.path = path
+        self.cure = cure
         self._fsync = fsync
         self._busy_timeout = busy_timeout
         self._holding = _Holding()
@@ -56,6 +61,40 @@ class Connections:
             _give_back(db, holding)
 
     @contextmanager
+    def reading(self) -> Generator[sqlite3.Connection, None, None]:
+        """A connection that looks at one moment of the file, however many statements the block has.
+
+        It waits for no writer. Raises sqlite3.Error as it comes.
+        """
+        with self.lent() as db:
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+
+    @contextmanager
+    def writing(self, ticket: Ticket) -> Generator[sqlite3.Connection, None, None]:
+        """A connection in a transaction: all of the block is written, or nothing.
+
+        Nobody else writes meanwhile. What fails before the commit is `not_sent`.
+        """
+        with self.turn(self._busy_timeout), self.lent() as db:
+            try:
+                with uncommitted(self.cure):
+                    db.execute("BEGIN IMMEDIATE")
+                    yield db
+                    ticket.check()
+                with committing():
+                    db.execute("COMMIT")
+            except BaseException:
+                # SQLite itself has rolled back after some of its errors.
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
     def turn(self, patience: float) -> Generator[None, None, None]:
         """The right to write, as far as this process goes; waits so many seconds for it.
 
@@ -64,7 +103,7 @@ class Connections:
         turn = self._holding.turn
         if not turn.acquire(timeout=patience):
             raise UnavailableError(
-                "other threads have written to the cache's file for too long; try again later",
+                "other threads have written to the file for too long; try again later",
                 retryable=True,
                 not_sent=True,
             )
@@ -82,10 +121,10 @@ class Connections:
 
     def _check(self, holding: _Holding) -> None:
         if holding.closed:
-            raise UnavailableError("the cache was closed", not_sent=True)
+            raise UnavailableError("it was closed, and its file with it", not_sent=True)
         if self.path in _SPOILT:
             raise UnavailableError(
-                "this process was forked while a thread of its parent used the cache's file, and "
+                "this process was forked while a thread of its parent used the file, and "
                 "SQLite cannot use it here any more: fork earlier, or start processes by spawning",
                 not_sent=True,
             )
