@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -99,9 +100,10 @@ class MemoryStorage:
         self.max_request_lifetime = 0.0
         self._store = store
 
-    async def head(self, key: str) -> ObjectInfo:
-        """See `StorageBackend.head`."""
-        return self._found(key)[0]
+    async def head(self, key: str, *, uncarried: bool = False) -> ObjectInfo:
+        """See `StorageBackend.head`. Nothing is kept here that `Attributes` cannot say."""
+        info = self._found(key)[0]
+        return replace(info, uncarried=frozenset()) if uncarried else info
 
     async def get(
         self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None

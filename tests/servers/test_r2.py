@@ -119,6 +119,7 @@ def test_features_that_r2_does_not_have(r2: Endpoint, connect: Connect) -> None:
         lambda: client.put_object(**target, Tagging="a=b"),
         lambda: client.put_object(**target, ObjectLockLegalHoldStatus="ON"),
         lambda: client.put_object(**target, WebsiteRedirectLocation="/b"),
+        lambda: client.create_multipart_upload(**target, Tagging="a=b"),
         lambda: client.get_object(**target, RequestPayer="requester"),
         lambda: client.get_object(**target, VersionId="1"),
         lambda: client.get_object_acl(**target),
@@ -136,6 +137,18 @@ def test_features_that_r2_does_not_have(r2: Endpoint, connect: Connect) -> None:
     ]
     assert [code_of(call) for call in calls] == [REFUSED] * len(calls)
     assert client.get_object(**target)["Body"].read() == b"1"
+
+
+def test_r2_has_two_storage_classes(r2: Endpoint, connect: Connect) -> None:
+    client, bucket = connect(r2), r2.bucket
+    client.put_object(Bucket=bucket, Key="a", Body=b"1", StorageClass="STANDARD_IA")
+    assert client.head_object(Bucket=bucket, Key="a").get("StorageClass") == "STANDARD_IA"
+    client.put_object(Bucket=bucket, Key="a", Body=b"1", StorageClass="STANDARD")
+    assert "StorageClass" not in client.head_object(Bucket=bucket, Key="a")
+    refused = code_of(
+        lambda: client.put_object(Bucket=bucket, Key="a", Body=b"2", StorageClass="ONEZONE_IA")
+    )
+    assert refused == (400, "InvalidStorageClass")
 
 
 def test_conditions_on_put_and_multipart(r2: Endpoint, connect: Connect) -> None:

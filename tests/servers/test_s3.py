@@ -175,6 +175,95 @@ def test_headers_and_metadata_come_back(s3: Endpoint, connect: Connect) -> None:
     assert client.head_object(Bucket=bucket, Key="a")["Metadata"] == {"n": "1"}
 
 
+PROPERTIES: Any = {
+    "StorageClass": "STANDARD_IA",
+    "WebsiteRedirectLocation": "/elsewhere",
+    "Tagging": "a=b&c=d%20e",
+    "Expires": datetime(2030, 1, 1, tzinfo=UTC),
+}
+TOLD = (*("StorageClass", "WebsiteRedirectLocation", "TagCount", "ExpiresString"), "ContentType")
+
+
+def told(client: Any, bucket: str, key: str) -> list[Any]:
+    head = client.head_object(Bucket=bucket, Key=key)
+    found = client.get_object(Bucket=bucket, Key=key)
+    found["Body"].close()
+    assert [found.get(name) for name in TOLD] == [head.get(name) for name in TOLD]
+    return [head.get(name) for name in TOLD]
+
+
+def test_properties_are_told_and_only_those_that_there_are(s3: Endpoint, connect: Connect) -> None:
+    client, bucket = connect(s3), s3.bucket
+    expires = "Tue, 01 Jan 2030 00:00:00 GMT"
+    client.put_object(Bucket=bucket, Key="a", Body=b"1", ContentType="x/y", **PROPERTIES)
+    assert told(client, bucket, "a") == ["STANDARD_IA", "/elsewhere", 2, expires, "x/y"]
+    listed = client.list_objects_v2(Bucket=bucket)["Contents"]
+    assert [item.get("StorageClass") for item in listed] == ["STANDARD_IA"]
+    upload = client.create_multipart_upload(Bucket=bucket, Key="m", **PROPERTIES)["UploadId"]
+    target: Any = {"Bucket": bucket, "Key": "m", "UploadId": upload}
+    etag = client.upload_part(**target, PartNumber=1, Body=b"1")["ETag"]
+    parts: Any = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    client.complete_multipart_upload(**target, MultipartUpload=parts)
+    assert told(client, bucket, "m")[:4] == ["STANDARD_IA", "/elsewhere", 2, expires]
+    # A copy has its source's tags; all else it has is its own.
+    source = f"{bucket}/a"
+    client.copy_object(Bucket=bucket, Key="b", CopySource=source)
+    assert told(client, bucket, "b") == [None, None, 2, expires, "x/y"]
+    client.copy_object(
+        Bucket=bucket,
+        Key="b",
+        CopySource=source,
+        MetadataDirective="REPLACE",
+        StorageClass="ONEZONE_IA",
+        WebsiteRedirectLocation="https://example.com/",
+    )
+    assert told(client, bucket, "b")[:4] == ["ONEZONE_IA", "https://example.com/", 2, None]
+    client.put_object(Bucket=bucket, Key="a", Body=b"1", StorageClass="STANDARD")
+    assert told(client, bucket, "a")[:4] == [None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"StorageClass": "GOLD"}, "InvalidStorageClass"),
+        ({"WebsiteRedirectLocation": "elsewhere"}, "InvalidRedirectLocation"),
+        ({"WebsiteRedirectLocation": "/" + "x" * 2048}, "InvalidRedirectLocation"),
+        ({"Tagging": "a=1&a=2"}, "InvalidTag"),
+        ({"Tagging": "=1"}, "InvalidTag"),
+        ({"Tagging": "aws:a=1"}, "InvalidTag"),
+        ({"Tagging": "a=" + "x" * 257}, "InvalidTag"),
+        ({"Tagging": "&".join(f"t{number}=" for number in range(11))}, "BadRequest"),
+    ],
+)
+def test_properties_that_s3_refuses(
+    s3: Endpoint, connect: Connect, given: dict[str, Any], code: str
+) -> None:
+    client = connect(s3)
+    refused = code_of(lambda: client.put_object(Bucket=s3.bucket, Key="a", Body=b"1", **given))
+    assert refused == (400, code)
+    assert client.list_objects_v2(Bucket=s3.bucket)["KeyCount"] == 0
+
+
+@pytest.mark.parametrize("storage_class", ["GLACIER", "DEEP_ARCHIVE"])
+def test_an_archived_object_can_be_described_and_not_read(
+    s3: Endpoint, connect: Connect, storage_class: Any
+) -> None:
+    client, bucket = connect(s3), s3.bucket
+    client.put_object(Bucket=bucket, Key="a", Body=b"1", StorageClass=storage_class)
+    assert client.head_object(Bucket=bucket, Key="a").get("StorageClass") == storage_class
+    upload = client.create_multipart_upload(Bucket=bucket, Key="b")["UploadId"]
+    part: Any = {"Bucket": bucket, "Key": "b", "UploadId": upload, "PartNumber": 1}
+    source = f"{bucket}/a"
+    for refused in (
+        lambda: client.get_object(Bucket=bucket, Key="a"),
+        lambda: client.copy_object(Bucket=bucket, Key="b", CopySource=source),
+        lambda: client.upload_part_copy(**part, CopySource=source),
+    ):
+        assert code_of(refused) == (403, "InvalidObjectState")
+    client.delete_object(Bucket=bucket, Key="a")
+    assert code_of(lambda: client.get_object(Bucket=bucket, Key="a"))[0] == 404
+
+
 def test_limits_of_keys_and_metadata(s3: Endpoint, connect: Connect) -> None:
     client, bucket = connect(s3), s3.bucket
     put = client.put_object
@@ -270,7 +359,12 @@ def test_features_that_are_not_there_are_refused_and_change_nothing(
     refusals = [
         lambda: client.put_object_tagging(Bucket=bucket, Key="a", Tagging={"TagSet": []}),
         lambda: client.put_object(Bucket=bucket, Key="a", Body=b"2", ACL="public-read"),
-        lambda: client.put_object(Bucket=bucket, Key="a", Body=b"2", Tagging="a=b"),
+        lambda: client.put_object(
+            Bucket=bucket, Key="a", Body=b"2", ObjectLockLegalHoldStatus="ON"
+        ),
+        lambda: client.copy_object(
+            Bucket=bucket, Key="a", CopySource=f"{bucket}/a", TaggingDirective="REPLACE"
+        ),
         lambda: client.delete_object(Bucket=bucket, Key="a", VersionId="1"),
         lambda: client.get_bucket_policy(Bucket=bucket),
     ]

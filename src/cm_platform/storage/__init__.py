@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .backend import StorageBackend as StorageBackend
     from .backend import StorageCapability as StorageCapability
     from .backend import StorageLimits as StorageLimits
+    from .backend import Uncarried as Uncarried
     from .backend import Written as Written
     from .body import AsyncBody as AsyncBody
     from .body import Body as Body
@@ -41,6 +42,7 @@ _MODULES: Final = {
     "StorageBackend": "backend",
     "StorageCapability": "backend",
     "StorageLimits": "backend",
+    "Uncarried": "backend",
     "Written": "backend",
     "AsyncBody": "body",
     "Body": "body",
@@ -84,5 +86,6 @@ __all__ = [
     "StorageCapability",
     "StorageLimits",
     "StoredObject",
+    "Uncarried",
     "Written",
 ]

@@ -96,6 +96,24 @@ class Attributes:
     metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
 
 
+class Uncarried(StrEnum):
+    """What a store may keep with an object that `Attributes` cannot say, so that a write to
+    another key or another store loses it. A backend may have more of its own."""
+
+    STORAGE_CLASS = "storage-class"
+    """Another than the store's ordinary one."""
+    EXPIRES = "expires"
+    """The `Expires` header, of caches; `cache_control` is carried."""
+    WEBSITE_REDIRECT = "website-redirect"
+    TAGS = "tags"
+    OBJECT_LOCK = "object-lock"
+    """A retention or a legal hold."""
+    ENCRYPTION = "encryption"
+    """With another key than the store's own."""
+    METADATA = "metadata"
+    """User metadata that the store itself cannot tell."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """What is known of a stored object.
@@ -107,6 +125,8 @@ class ObjectInfo:
     last_modified: aware, UTC; None right after a write where the store does not tell.
     sha256: hex digest of the bytes, where the writer knew it. revision: unique per write by
         this library. Both None for objects that others wrote, and below the service.
+    uncarried: what the store keeps with the object and `Attributes` cannot carry, in the words
+        of `Uncarried`; None where it was not asked for (see `StorageBackend.head`).
     """
 
     key: str
@@ -121,6 +141,7 @@ class ObjectInfo:
     metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
     sha256: str | None = None
     revision: str | None = None
+    uncarried: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +225,13 @@ class StorageBackend(Protocol):
     max_request_lifetime: float
     """Seconds after a timeout during which a request may still land."""
 
-    async def head(self, key: str) -> ObjectInfo:
-        """Describe an object. MUST raise `not_found` when there is none."""
+    async def head(self, key: str, *, uncarried: bool = False) -> ObjectInfo:
+        """Describe an object. MUST raise `not_found` when there is none.
+
+        uncarried: MUST fill `ObjectInfo.uncarried`, with all that the store tells the holder of
+        these credentials; a request for it may be slower. What belongs to the bucket (older
+        versions, lifecycle, policies) is not meant. Without it the field stays None.
+        """
         ...
 
     async def get(
@@ -364,5 +390,6 @@ __all__ = [
     "StorageBackend",
     "StorageCapability",
     "StorageLimits",
+    "Uncarried",
     "Written",
 ]

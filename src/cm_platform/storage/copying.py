@@ -6,10 +6,11 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
-from cm_platform.errors import IntegrityError, InvalidArgumentError
+from cm_platform.errors import IntegrityError
 from cm_platform.executor import Endpoint, Executor
 
 from . import operations
+from .attributes import attributes_of
 from .backend import (
     Attributes,
     ObjectInfo,
@@ -19,7 +20,6 @@ from .backend import (
     StorageLimits,
     Written,
 )
-from .keys import word
 from .multipart import in_parts, plan_part_size
 from .revision import Condition, landed, new_revision, revised
 from .writing import CONCURRENCY
@@ -43,7 +43,7 @@ async def copy_object(
         raise IntegrityError("the store described another object than the one to copy")
     limits: StorageLimits = endpoint.backend.limits
     revision = new_revision()
-    carried = _attributes(info)
+    carried = attributes_of(info)
     attributes = replace(carried, metadata=revised(carried.metadata, revision, None, limits))
 
     async def call(backend: StorageBackend) -> Written:
@@ -70,28 +70,6 @@ async def copy_object(
         last_modified=written.last_modified,
         metadata=attributes.metadata,
     )
-
-
-def _attributes(info: ObjectInfo) -> Attributes:
-    # Other programs store headers that are not ASCII. Sent as they are they would arrive as
-    # something else: metadata has a way to say them, headers have none that is sure.
-    headers = {
-        "content_type": info.content_type,
-        "cache_control": info.cache_control,
-        "content_disposition": info.content_disposition,
-        "content_encoding": info.content_encoding,
-        "content_language": info.content_language,
-    }
-    for name, value in headers.items():
-        if value is not None and not value.isascii():
-            raise InvalidArgumentError(
-                f"the {name} of the object to copy is not ASCII, and a copy could not carry it "
-                "unchanged: put the object again with one that is"
-            )
-    metadata = {
-        name: value if value.isascii() else word(value) for name, value in info.metadata.items()
-    }
-    return Attributes(**headers, metadata=metadata)
 
 
 async def copy_parts(

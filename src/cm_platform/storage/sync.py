@@ -229,9 +229,9 @@ class Storage:
 
         if_none_match: "*" copies only where there is nothing: else `already_exists`.
 
-        The attributes are those that `ObjectInfo` names. What else a store may keep with an
-        object that others wrote is not carried: on S3 Expires, the storage class, the website
-        redirect and tags.
+        The attributes are those of `Attributes`. What else a store may keep with an object that
+        others wrote (see `Uncarried`) is not carried. One thing depends: S3 copies the tags of
+        what it can copy in one request (5 GiB), and not of what is larger.
 
         Raises `not_found` for the source; `precondition_failed` when it is replaced meanwhile.
         """

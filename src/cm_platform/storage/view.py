@@ -81,6 +81,7 @@ class View:
             metadata,
             sha256,
             revision,
+            info.uncarried,
         )
 
     def listed(self, listed: ListedObject) -> ListedObject:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, TypeVar
+
+from pydantic import Field
 
 from cm_platform.errors import (
     ConfigInvalidError,
@@ -64,10 +67,15 @@ class LocalConfig(Settings):
     fsync: a write is answered when it would survive a power cut. Without it a write survives
         the death of the process, which is what atomicity needs, and costs far less.
     lacks: capabilities to do without, for standing in for a store that has fewer.
+    max_request_lifetime: seconds that a write may go on after its caller gave up: as long as this
+        disk may hang.
     """
 
     path: Path
     fsync: bool = False
+    max_request_lifetime: float = Field(
+        default=MAX_REQUEST_LIFETIME, gt=0, le=3600, allow_inf_nan=False
+    )
     lacks: frozenset[StorageCapability] = frozenset()
 
 
@@ -77,7 +85,7 @@ class LocalStorage:
     def __init__(self, config: LocalConfig, runtime: Runtime) -> None:
         self.capabilities = CAPABILITIES - config.lacks
         self.limits = StorageLimits(**limits("storage", "local"))
-        self.max_request_lifetime = MAX_REQUEST_LIFETIME
+        self.max_request_lifetime = config.max_request_lifetime
         self._runtime = runtime
         self._root = config.path
         root = str(config.path)
@@ -86,9 +94,10 @@ class LocalStorage:
         )
         self._uploads = Uploads(f"{root}/uploads", self._objects)
 
-    async def head(self, key: str) -> ObjectInfo:
-        """See `StorageBackend.head`."""
-        return await self._runtime.call(self._objects.read, key)
+    async def head(self, key: str, *, uncarried: bool = False) -> ObjectInfo:
+        """See `StorageBackend.head`. A sidecar holds what `Attributes` can say, and no more."""
+        info = await self._runtime.call(self._objects.read, key)
+        return replace(info, uncarried=frozenset()) if uncarried else info
 
     async def get(
         self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from .connection import Connection
 from .handover import Handover
 from .parameters import bare_etag, in_utc, unclear
 from .reply import CompleteReply
+from .uncarried import uncarried_in
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -89,9 +91,13 @@ class CompletePath:
         """Make one request; `Bucket` is added."""
         return await self._runtime.call(self._call, operation, parameters)
 
-    async def head(self, key: str) -> ObjectInfo:
-        """Describe an object."""
-        return _info(key, await self.call("head_object", Key=key))
+    async def head(self, key: str, *, uncarried: bool = False) -> ObjectInfo:
+        """Describe an object. uncarried: with what the answer tells of that."""
+        answer = await self.call("head_object", Key=key)
+        info = _info(key, answer)
+        if not uncarried:
+            return info
+        return replace(info, uncarried=uncarried_in(answer["ResponseMetadata"]["HTTPHeaders"]))
 
     async def get(
         self, key: str, *, start: int, end: int | None, if_match: str | None

@@ -79,9 +79,13 @@ class S3Storage:
         self._fast = fast
         self._complete = complete
 
-    async def head(self, key: str) -> ObjectInfo:
+    async def head(self, key: str, *, uncarried: bool = False) -> ObjectInfo:
         """See `StorageBackend.head`."""
-        if (fast := self._fast_for(key)) is not None:
+        fast = self._fast_for(key)
+        if uncarried:
+            # obstore hands on none of the headers that tell it.
+            return await self._complete.head(key, uncarried=True)
+        if fast is not None:
             try:
                 return await fast.head(key)
             except Exception as error:

@@ -70,7 +70,7 @@ _HEADERS = frozenset(
     f"x-amz-{name}"
     for name in (
         *("date", "content-sha256", "user-agent", "decoded-content-length", "trailer"),
-        *("copy-source", "copy-source-range", "metadata-directive", "storage-class"),
+        *("copy-source", "copy-source-range", "metadata-directive"),
         *("copy-source-if-match", "copy-source-if-none-match"),
         *("copy-source-if-modified-since", "copy-source-if-unmodified-since"),
         *("sdk-checksum-algorithm", "checksum-algorithm", "checksum-mode", "checksum-type"),
@@ -78,6 +78,14 @@ _HEADERS = frozenset(
         *("checksum-sha1", "checksum-sha256"),
     )
 )
+
+# Of an object that is made, and understood only there. (A copy's tags are its source's.)
+_PROPERTIES = frozenset({"x-amz-storage-class", "x-amz-website-redirect-location"})
+_OPERATION_HEADERS: Mapping[str, frozenset[str]] = {
+    "PutObject": _PROPERTIES | {"x-amz-tagging"},
+    "CreateMultipartUpload": _PROPERTIES | {"x-amz-tagging"},
+    "CopyObject": _PROPERTIES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +194,14 @@ def take_apart(request: Request, owner: str) -> Call:
     operation, understood = found
     if parameters - understood:
         raise not_implemented(f"{operation} with {_names(parameters - understood)} is")
+    known = _HEADERS | _OPERATION_HEADERS.get(operation, frozenset())
     unknown = {
         name
         for name, _ in request.headers
-        if name.startswith("x-amz-") and not name.startswith(_METADATA) and name not in _HEADERS
+        if name.startswith("x-amz-") and not name.startswith(_METADATA) and name not in known
     }
-    if unknown or request.header("x-amz-storage-class") not in (None, "STANDARD"):
-        raise not_implemented(f"{operation} with {_names(unknown) or 'a storage class'} is")
+    if unknown:
+        raise not_implemented(f"{operation} with {_names(unknown)} is")
     return Call(operation, decoded(bucket), key, owner, request)
 
 

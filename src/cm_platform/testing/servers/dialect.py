@@ -37,6 +37,12 @@ class Dialect:
     conditional_create_multipart: bool
     equal_parts: bool
     """All parts but the last must have the same size."""
+    storage_classes: frozenset[str]
+    """Those that an object may be given."""
+    website: bool
+    """Objects may redirect."""
+    tags: bool
+    """Objects may have tags."""
 
     def check_region(self, region: str) -> None:
         """Refuse a credential scope for another region, in the provider's words."""
@@ -70,6 +76,20 @@ AWS = Dialect(
     conditional_delete=True,
     conditional_create_multipart=False,
     equal_parts=False,
+    storage_classes=frozenset(
+        {
+            "STANDARD",
+            "REDUCED_REDUNDANCY",
+            "STANDARD_IA",
+            "ONEZONE_IA",
+            "INTELLIGENT_TIERING",
+            "GLACIER_IR",
+            "GLACIER",
+            "DEEP_ARCHIVE",
+        }
+    ),
+    website=True,
+    tags=True,
 )
 
 R2 = Dialect(
@@ -86,6 +106,9 @@ R2 = Dialect(
     conditional_delete=False,
     conditional_create_multipart=True,
     equal_parts=True,
+    storage_classes=frozenset({"STANDARD", "STANDARD_IA"}),
+    website=False,
+    tags=False,
 )
 
 DIALECTS = {dialect.name: dialect for dialect in (AWS, R2)}

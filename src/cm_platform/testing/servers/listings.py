@@ -161,7 +161,7 @@ def _listing(
                     ("LastModified", timestamp(stored.modified)),
                     ("ETag", f'"{stored.etag}"'),
                     ("Size", str(len(stored.body))),
-                    ("StorageClass", "STANDARD"),
+                    ("StorageClass", stored.properties.storage_class),
                 ],
             )
         )

@@ -2,8 +2,8 @@
 
 It is our own small implementation, in memory, because a test server must refuse what production
 refuses: it verifies signatures, checks digests, makes conditional writes atomic, keeps keys exactly
-as they were sent, and answers NotImplemented to whatever it does not do (versions, tags, ACLs,
-policies, storage classes). It speaks path-style addressing only.
+as they were sent, and answers NotImplemented to whatever it does not do (versions, ACLs, policies,
+locks, changes of tags). It speaks path-style addressing only.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from email.utils import format_datetime
 
 from cm_platform.testing.servers import conditions, s3_xml
@@ -16,6 +17,7 @@ from cm_platform.testing.servers.call import (
 )
 from cm_platform.testing.servers.dialect import Dialect
 from cm_platform.testing.servers.listings import LISTINGS
+from cm_platform.testing.servers.properties import properties_of
 from cm_platform.testing.servers.s3_xml import Node, document, timestamp
 from cm_platform.testing.servers.sigv4 import SignatureVerifier
 from cm_platform.testing.servers.store import (
@@ -100,6 +102,7 @@ class S3Service:
             call.kept_headers(),
             call.metadata(self._dialect.max_metadata_bytes),
             checksum,
+            properties_of(call, self._dialect),
         )
         with self._store.lock:
             bucket = self._bucket(call)
@@ -109,22 +112,27 @@ class S3Service:
         return Response(200, headers)
 
     def _get_object(self, call: Call) -> Response:
+        return self._read(call, archived=False)
+
+    def _head_object(self, call: Call) -> Response:
+        response = self._read(call, archived=True)
+        length = ("content-length", str(len(response.body)))
+        return Response(response.status, (*response.headers, length))
+
+    def _read(self, call: Call, *, archived: bool) -> Response:
         stored = self._stored(call)
         headers = self._object_headers(call, stored)
         unchanged = conditions.check_read(call.header, stored, headers)
         if unchanged is not None:
             return unchanged
+        if not archived:
+            stored.properties.check_readable()
         span = _range(call.header("range"), len(stored.body))
         if span is None:
             return Response(200, headers, stored.body)
         first, last = span
         told = (*headers, ("content-range", f"bytes {first}-{last}/{len(stored.body)}"))
         return Response(206, told, stored.body[first : last + 1])
-
-    def _head_object(self, call: Call) -> Response:
-        response = self._get_object(call)
-        length = ("content-length", str(len(response.body)))
-        return Response(response.status, (*response.headers, length))
 
     def _delete_object(self, call: Call) -> Response:
         conditional = conditions.given(call.header)
@@ -175,9 +183,11 @@ class S3Service:
         if self._dialect.name != "r2" and conditions.given(call.header, "cf-copy-destination-"):
             # Amazon S3 does not know these headers: the copy would be unconditional.
             raise not_implemented("CopyObject with cf-copy-destination-if-* is")
+        given = properties_of(call, self._dialect)
         with self._store.lock:
             source = _existing(self._store.bucket(source_bucket, call.owner), source_key)
             conditions.check_source(call.header, source)
+            source.properties.check_readable()
             bucket = self._bucket(call)
             self._check_write(call, bucket, prefix=self._dialect.copy_condition_prefix)
             if directive == "REPLACE":
@@ -185,8 +195,10 @@ class S3Service:
                 metadata = call.metadata(self._dialect.max_metadata_bytes)
             else:
                 headers, metadata = source.headers, source.metadata
+            # Whatever the directive for metadata says: tags are copied, and nothing else is.
+            properties = replace(given, tags=source.properties.tags)
             copied = StoredObject(
-                source.body, md5(source.body), now(), headers, metadata, source.checksum
+                source.body, md5(source.body), now(), headers, metadata, source.checksum, properties
             )
             bucket.put(call.key, copied)
         return _copied("CopyObjectResult", copied)
@@ -200,7 +212,11 @@ class S3Service:
         if algorithm and algorithm not in self._dialect.upload_checksums:
             raise not_implemented(f"The checksum algorithm {algorithm} is")
         upload = Upload(
-            call.key, now(), call.kept_headers(), call.metadata(self._dialect.max_metadata_bytes)
+            call.key,
+            now(),
+            call.kept_headers(),
+            call.metadata(self._dialect.max_metadata_bytes),
+            properties_of(call, self._dialect),
         )
         upload_id = new_upload_id()
         with self._store.lock:
@@ -226,6 +242,7 @@ class S3Service:
         with self._store.lock:
             source = _existing(self._store.bucket(source_bucket, call.owner), source_key)
             conditions.check_source(call.header, source)
+            source.properties.check_readable()
             span = _range(call.header("x-amz-copy-source-range"), len(source.body))
             body = source.body if span is None else source.body[span[0] : span[1] + 1]
             part = Part(body, md5(body), now())
@@ -292,6 +309,7 @@ class S3Service:
             ("accept-ranges", "bytes"),
             *kept.items(),
             *((f"x-amz-meta-{name}", value) for name, value in stored.metadata),
+            *stored.properties.headers(),
         ]
         wants_checksum = (call.header("x-amz-checksum-mode") or "").upper() == "ENABLED"
         if wants_checksum and stored.checksum and call.header("range") is None:

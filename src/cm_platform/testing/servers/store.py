@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NamedTuple
 
+from cm_platform.testing.servers.properties import ORDINARY, Properties
 from cm_platform.testing.servers.wire import S3Error
 
 MIN_PART_BYTES = 5 << 20
@@ -29,6 +30,7 @@ class StoredObject:
     headers: tuple[tuple[str, str], ...]
     metadata: tuple[tuple[str, str], ...]
     checksum: tuple[str, str] | None = None
+    properties: Properties = ORDINARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Upload:
     started: datetime
     headers: tuple[tuple[str, str], ...]
     metadata: tuple[tuple[str, str], ...]
+    properties: Properties
     parts: dict[int, Part] = field(default_factory=dict[int, Part])
 
 
@@ -172,7 +175,10 @@ def assemble(upload: Upload, chosen: list[tuple[int, str]], *, equal_parts: bool
             raise S3Error(400, "InvalidPart", "All non-trailing parts must have the same length.")
     digest = md5(b"".join(bytes.fromhex(part.etag) for part in parts))
     body = b"".join(part.body for part in parts)
-    return StoredObject(body, f"{digest}-{len(parts)}", now(), upload.headers, upload.metadata)
+    etag = f"{digest}-{len(parts)}"
+    return StoredObject(
+        body, etag, now(), upload.headers, upload.metadata, properties=upload.properties
+    )
 
 
 def new_upload_id() -> str:

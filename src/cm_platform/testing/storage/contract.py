@@ -139,6 +139,20 @@ class ContractConformance(StorageHarness):
         assert caught.value.code == "already_exists"
         assert storage.get("to").read() == b"taken"
 
+    def test_asked_for_what_it_cannot_carry_head_says_it_and_no_less(
+        self, storage: Storage, face: StorageFace
+    ) -> None:
+        backend, key = face.backend, face.physical(storage, "key")
+        storage.put("key", b"body", content_type="text/plain", metadata={"a": "é"})
+        quick = face.run(backend.head(key))
+        assert quick.uncarried is None
+        asked = face.run(backend.head(key, uncarried=True))
+        # What every object of the bucket has may be among it: a storage class, a key.
+        assert isinstance(asked.uncarried, frozenset)
+        assert replace(asked, uncarried=None) == quick
+        storage.delete("key")
+        assert self._failure(face, backend.head(key, uncarried=True)) == "not_found"
+
     def test_a_cursor_that_it_did_not_make_is_an_invalid_argument(
         self, storage: Storage, face: StorageFace
     ) -> None:
