@@ -1,5 +1,5 @@
-"""Servers for tests, run on this machine: S3, R2's S3 face, OpenStack Swift, Valkey, and faulty
-networks before them.
+"""Servers for tests, run on this machine: S3, R2's S3 face, OpenStack Swift, Valkey, Postgres, and
+faulty networks before them.
 
 Names are loaded on first use: importing this package imports neither moto nor swift nor boto3.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cm_platform.testing.servers.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    from cm_platform.testing.servers.postgres import PostgresServer
     from cm_platform.testing.servers.process import ServerStartError
     from cm_platform.testing.servers.proxy import FaultProxy
     from cm_platform.testing.servers.r2 import R2Server
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Endpoint",
     "FaultProxy",
+    "PostgresServer",
     "R2Server",
     "S3Server",
     "ServerStartError",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "FaultProxy": "proxy",
+    "PostgresServer": "postgres",
     "R2Server": "r2",
     "S3Server": "s3",
     "ServerStartError": "process",
