@@ -47,6 +47,7 @@ class Recovery(Generic[T]):
         self.executor = executor
         self.attempts = 1
         self.in_doubt = False  # a write was sent, and it is not known what became of it
+        self.may_land = False  # one timed out: it may be under way, whatever can be seen now
 
     async def after(self, error: PlatformError) -> T:
         """Retry what may be retried; resolve what is in doubt; raise what remains."""
@@ -96,13 +97,16 @@ class Recovery(Generic[T]):
                 self.operation, self.resolve.look, self.endpoint, self.deadline
             )
         except NotFoundError:
-            return self.resolve.absent
+            # There being nothing does not prove that a deletion has happened: one that is still
+            # under way would remove what somebody writes next, after it was said to be over.
+            return Outcome.UNKNOWN if self.may_land else self.resolve.absent
         except PlatformError:
             return Outcome.UNKNOWN
 
     def _note(self, error: PlatformError) -> None:
         if self.operation.leaves_doubt and not error.not_sent and _unanswered(error):
             self.in_doubt = True
+            self.may_land = self.may_land or isinstance(error, DeadlineExceededError)
 
     def _may_retry(self, error: PlatformError) -> bool:
         if not error.retryable or self.endpoint.breaker.open_until:
