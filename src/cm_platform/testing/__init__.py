@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from .cache import CacheConformance
     from .isolation.cache import CacheIsolation
     from .isolation.storage import StorageIsolation
+    from .ledger import LedgerConformance
     from .overriding import override
     from .storage import StorageConformance
 
 _HOMES = {
     "CacheConformance": "cache",
     "CacheIsolation": "isolation.cache",
+    "LedgerConformance": "ledger",
     "StorageConformance": "storage",
     "StorageIsolation": "isolation.storage",
     "override": "overriding",
 }
-_SUITES = ("cache", "isolation", "storage")
+_SUITES = ("cache", "isolation", "ledger", "storage")
 
 
 def __getattr__(name: str) -> object:
@@ -46,6 +48,7 @@ def __getattr__(name: str) -> object:
 __all__ = [
     "CacheConformance",
     "CacheIsolation",
+    "LedgerConformance",
     "StorageConformance",
     "StorageIsolation",
     "override",
