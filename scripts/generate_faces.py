@@ -74,6 +74,26 @@ from .times import DEFAULT, Default
 """,
         words={"get_async_service": "get_service"},
     ),
+    Face(
+        kind="migration",
+        classes={"AsyncMigration": "control"},
+        imports="""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cm_platform.routing import Stage
+from cm_platform.runtime import drive
+
+from .control import AsyncMigration, Stepped
+from .ledger import Skipped, State, Subject, Terms, Transition
+from .mover import Planned
+from .progress import Report, unwatched
+from .stages import Evidence
+""",
+        words={},
+    ),
 ]
 
 HEADER = (

@@ -52,6 +52,12 @@ TENANTS = """\
 or region, and any other setting of the driver. It cannot change the driver.
 """
 
+LEDGER = """\
+What knows where each tenant's data is. Migrations need it, and so do percentages and remote flags
+of kinds that hold data. `driver` is required: {drivers}.
+The other settings are the driver's.
+"""
+
 NAMESPACES = """\
 A namespace with a `default` may have rules of its own, `[[<kind>.namespaces.<name>.rules]]`, of the
 same form as the kind's.
@@ -68,16 +74,8 @@ def page() -> str:
         parts += [
             section(f"`[{kind}]`", KindSettings),
             section(f"`[{kind}.backends.<name>]`", None),
-            DRIVER.format(
-                drivers=", ".join(
-                    f"[`{name}`](#driver-{name.replace('.', '')}-of-{kind})" for name in ours(kind)
-                )
-            ),
-        ]
-        for driver in ours(kind):
-            model = REGISTRY.get(kind, driver).config
-            parts.append(section(f"Driver `{driver}` of {kind}", model, "###"))
-        parts += [
+            DRIVER.format(drivers=links(kind)),
+            *drivers(kind),
             section(f"`[{kind}.migrations.<name>]`", MigrationConfig),
             section(f"`[[{kind}.rules]]`", RuleTable),
             *(
@@ -88,8 +86,28 @@ def page() -> str:
             section(f"`[{kind}.tenants.<id>]`", None),
             TENANTS,
         ]
-    parts += [section("`[signing]`", SigningConfig), section("`[telemetry]`", TelemetryConfig)]
+    parts += [
+        section("`[ledger]`", None),
+        LEDGER.format(drivers=links("ledger")),
+        *drivers("ledger"),
+        section("`[signing]`", SigningConfig),
+        section("`[telemetry]`", TelemetryConfig),
+    ]
     return "\n".join(parts)
+
+
+def links(kind: str) -> str:
+    """Our drivers of a kind, each leading to its section."""
+    return ", ".join(
+        f"[`{name}`](#driver-{name.replace('.', '')}-of-{kind})" for name in ours(kind)
+    )
+
+
+def drivers(kind: str) -> Iterator[str]:
+    """A section for each of our drivers of a kind."""
+    for driver in ours(kind):
+        model = REGISTRY.get(kind, driver).config
+        yield section(f"Driver `{driver}` of {kind}", model, "###")
 
 
 def ours(kind: str) -> list[str]:

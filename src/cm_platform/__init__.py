@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .platform import AsyncPlatform as AsyncPlatform
     from .platform import Health as Health
     from .platform import Platform as Platform
-    from .routing import Ledger, RouteEvent
+    from .routing import RouteEvent
     from .storage.reading import AsyncStoredObject as AsyncStoredObject
     from .storage.service import AsyncStorage as AsyncStorage
     from .storage.sync import Storage as Storage
@@ -62,7 +62,6 @@ def configure(
     source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None,
     *,
     embedded: bool = False,
-    ledger: Ledger | None = None,
     on_route_event: Callable[[RouteEvent], None] | None = None,
 ) -> None:
     """Set what `get_service` and `get_async_service` use in this process.
@@ -70,7 +69,6 @@ def configure(
     source: a TOML file, a mapping, or a loaded `Config`; None reads the file that
         CM_PLATFORM_CONFIG names.
     embedded: the embedded backends under ./.cm_platform instead, for a first try.
-    ledger: what knows where each tenant's data is; percentages and remote flags need it.
     on_route_event: told when a requested route was not followed.
 
     Raises `config_invalid` with everything that is wrong. Called again, it closes what the
@@ -78,7 +76,7 @@ def configure(
     """
     from . import default
 
-    default.configure(source, embedded=embedded, ledger=ledger, on_route_event=on_route_event)
+    default.configure(source, embedded=embedded, on_route_event=on_route_event)
 
 
 def reload(source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None) -> None:

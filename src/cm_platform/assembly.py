@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,14 @@ from typing import Any, Final, NoReturn
 from .config import Config, KindConfig, NamespaceConfig
 from .errors import ConfigInvalidError, InvalidArgumentError, PlatformError
 from .executor import Executor
+from .migration.control import AsyncMigration
+from .migration.ledger import Subject
+from .migration.opening import MOVABLE
+from .migration.whereabouts import LedgerWhereabouts
 from .opening import Opener, TenantEndpoints
 from .registry import Registry
-from .routing import KINDS, Kind, Ledger, Route, RouteEvent, RouteTable, Rules, known_routes
-from .runtime import Clock
+from .routing import KINDS, Kind, Route, RouteEvent, RouteTable, Rule, Rules, Stage, known_routes
+from .runtime import Clock, drive
 from .services import SERVICES, Parts
 from .signing import Signer
 from .tenant import Layout, Scope, Tenant
@@ -49,7 +53,6 @@ class Assembly:
         is_async: bool,
         registry: Registry,
         clock: Clock,
-        ledger: Ledger | None,
         on_route_event: OnRouteEvent | None,
     ) -> None:
         from .routing.openfeature import (
@@ -59,14 +62,19 @@ class Assembly:
             subscribe,
         )
 
-        check_startable(config, ledger)
+        check_startable(config)
         self.config = config
+        self._homes = _homes(config)
         self.clock = clock
         self.is_async = is_async
         self.services: dict[tuple[str, Tenant], Any] = {}
         self.signer = _signer(config)
         self.opener = Opener(config, registry, clock, is_async=is_async)
-        self.ledger = ledger
+        self._whereabouts: LedgerWhereabouts | None = None
+        if config.ledger is not None:
+            self._whereabouts = LedgerWhereabouts(
+                lambda: drive(self.opener.whereabouts()), self._resting
+            )
         self._registration = Registration(RulesProvider(_rules(config)))
         self._ends: list[Callable[[], None]] = []
         self.tables: dict[str, RouteTable] = {}
@@ -87,7 +95,10 @@ class Assembly:
                 ttl=settings.route_ttl,
                 clock=clock,
                 on_event=on_route_event or _ignore,
-                ledger=ledger,
+                # Where nothing can be lost and nothing moves, the flags alone decide.
+                ledger=self._whereabouts if routed.holds_data or settings.migrations else None,
+                home=partial(self._home, routed.name, name),
+                end=partial(self._end, name),
             )
             self.tables[routed.name] = table
             self.layouts[name] = Layout(settings.layout)
@@ -99,8 +110,31 @@ class Assembly:
 
     def _refusal(self, kind: str, route: Route) -> str | None:
         settings = self.config.kinds[kind]
-        known = known_routes(settings.backends, settings.migrations)
-        return known(route) or (_NOT_EXECUTABLE if route.migration is not None else None)
+        return known_routes(settings.backends, settings.migrations)(route)
+
+    def _home(self, flag: str, kind: str, tenant_id: str, requested: Route | None) -> Route:
+        """The route of a tenant that was never migrated: where its data is by the operator's
+        word, and under the lease of the migration that may begin there."""
+        home = self._homes[flag].evaluate(tenant_id)
+        if requested is not None and requested.backend is not None and not KINDS[kind].holds_data:
+            home = requested
+        asked = requested.migration if requested is not None else None
+        return self._resting(kind, home.backend or "", asked)
+
+    def _resting(self, kind: str, backend: str, preferred: str | None) -> Route:
+        """The route to data that is on one backend alone: under the lease of a migration that
+        may begin there, so that it can begin while the tenant works."""
+        migrations = self.config.kinds[kind.partition(".")[0]].migrations
+        ways = [name for name, found in migrations.items() if found.source == backend]
+        if not ways:
+            return Route(backend=backend)
+        return Route(migration=preferred if preferred in ways else ways[0], stage=Stage.OFF)
+
+    def _end(self, kind: str, route: Route) -> Route:
+        if route.migration is None or route.stage not in (Stage.OFF, Stage.COMPLETE):
+            return route
+        found = self.config.kinds[kind].migrations[route.migration]
+        return Route(backend=found.source if route.stage is Stage.OFF else found.target)
 
     def reload(self, config: Config) -> None:
         """Go on with other rules, and with backends that are new.
@@ -108,13 +142,14 @@ class Assembly:
         Raises `config_invalid`, and changes nothing, when anything else differs: what is open
         was opened with it.
         """
-        check_startable(config, self.ledger)
+        check_startable(config)
         if changed := _changed(self.config, config):
             raise ConfigInvalidError(
                 "a reload takes other rules and new backends; start anew for changes of: "
                 + ", ".join(changed)
             )
         self.config = config
+        self._homes = _homes(config)
         self.opener.use(config)
         self._registration.provider.update(_rules(config))
         # The provider tells them, too, in a thread of the SDK's: a moment later.
@@ -172,7 +207,7 @@ class Assembly:
         started = self.clock.monotonic()
         error: PlatformError | None = None
         try:
-            endpoint = await self.opener.open(kind, backend, None)
+            endpoint = await self.opener.open(kind, Route(backend=backend), None)
             await Executor(kind, _Fixed(endpoint)).run(
                 Operation(kind, "ping", "read"), lambda opened: opened.ping()
             )
@@ -188,17 +223,51 @@ class Assembly:
             raise InvalidArgumentError(
                 f"no configured backend is called {name!r}; there are: {', '.join(known)}"
             )
-        endpoint = await self.opener.open(kind, backend, None)
+        endpoint = await self.opener.open(kind, Route(backend=backend), None)
         return endpoint.backend.native()
+
+    async def migration(self, kind: Any, tenant: Any, name: str | None) -> AsyncMigration:
+        if not isinstance(tenant, Tenant):
+            raise InvalidArgumentError(f"a tenant is a Tenant, not {type(tenant).__name__}")
+        settings = self.config.kinds.get(kind.partition(".")[0]) if isinstance(kind, str) else None
+        if settings is None:
+            self._refuse(kind)
+        if kind not in self.tables:
+            raise InvalidArgumentError(
+                f"{kind!r} has no route of its own: it moves with the rest of the "
+                f"{kind.partition('.')[0]}, unless its namespace has a default"
+            )
+        known = ", ".join(sorted(settings.migrations)) or "none"
+        if name is None:
+            if len(settings.migrations) != 1:
+                raise InvalidArgumentError(f"say which migration; {kind} has: {known}")
+            name = next(iter(settings.migrations))
+        if name not in settings.migrations:
+            raise InvalidArgumentError(f"no migration of {kind} has this name; there are: {known}")
+        moving = await self.opener.moving(kind, name, tenant.id)
+        session = self.opener.session()
+        return AsyncMigration(
+            await self.opener.ledger(),
+            Subject(kind, tenant.id),
+            moving.terms,
+            moving.mover,
+            session.runtime,
+            max_divergence=settings.migrations[name].max_divergence,
+            home=self._homes[kind].evaluate(tenant.id).backend,
+        )
 
     async def close(self) -> None:
         self.services.clear()
         while self._ends:
             self._ends.pop()()
         self._registration.close()
+        if self._whereabouts is not None:
+            self._whereabouts.close()
         await self.opener.close()
 
     def after_fork(self) -> None:
+        if self._whereabouts is not None:
+            self._whereabouts.after_fork()
         for table in self.tables.values():
             table.after_fork()
 
@@ -233,24 +302,29 @@ def _signer(config: Config) -> Signer:
     return Signer(keys, config.signing.current)
 
 
-_NOT_EXECUTABLE: Final = "this version reads migrations and does not carry them out yet"
-
-
-def check_startable(config: Config, ledger: Ledger | None) -> None:
+def check_startable(config: Config) -> None:
     """Raise `config_invalid` for what is well-formed and must not run.
 
-    Migrations are not carried out yet; and without a ledger nothing may move a tenant of a kind
-    that holds data but the operator's word.
+    Without a ledger nothing may move a tenant's data, or a tenant of a kind that holds data by
+    anything but the operator's word.
     """
+    ledger = config.ledger
     problems: list[str] = []
     for name, settings in config.kinds.items():
-        for number, rule in enumerate(settings.rules):
-            where = f"{name}.rules[{number}]"
-            if rule.route.migration is not None:
+        rules = [(f"{name}.rules[{n}]", rule) for n, rule in enumerate(settings.rules)]
+        rules += [
+            (f"{name}.namespaces.{namespace}.rules[{n}]", rule)
+            for namespace, found in settings.namespaces.items()
+            for n, rule in enumerate(found.rules)
+        ]
+        for where, rule in rules:
+            if rule.route.migration is not None and ledger is None:
                 problems.append(
-                    f"{where}: the route {rule.route} cannot be used: {_NOT_EXECUTABLE}. Route "
-                    "these tenants to a backend"
+                    f"{where}: the route {rule.route} needs a ledger, which knows where each "
+                    "tenant's data is: add a [ledger] table, or route these tenants to a backend"
                 )
+            if rule.route.migration is not None and name not in MOVABLE:
+                problems.append(f"{where}: this version does not move {name}")
             if rule.percent is not None and KINDS[name].holds_data and ledger is None:
                 problems.append(f"{where}.percent: {_UNPROVEN}")
         if settings.flags == "openfeature" and KINDS[name].holds_data and ledger is None:
@@ -262,6 +336,21 @@ def check_startable(config: Config, ledger: Ledger | None) -> None:
 _UNPROVEN: Final = (
     "refused without a ledger that knows where each tenant's data is; name the tenants instead"
 )
+
+
+def _homes(config: Config) -> dict[str, Rules]:
+    """The rules without what only requests: the operator's word for where data has always been."""
+
+    def told(rules: Iterable[Rule]) -> list[Rule]:
+        return [rule for rule in rules if rule.percent is None and rule.route.backend is not None]
+
+    homes: dict[str, Rules] = {}
+    for routed, settings in _routed(config):
+        kind, _, namespace = routed.name.partition(".")
+        default = settings.namespaces[namespace].default if namespace else settings.default
+        rules = settings.namespaces[namespace].rules if namespace else settings.rules
+        homes[routed.name] = Rules(kind, told(rules), Route.parse(default or settings.default))
+    return homes
 
 
 def _rules(config: Config) -> dict[str, Rules]:
@@ -291,7 +380,9 @@ def _changed(before: Config, after: Config) -> list[str]:
     if before.kinds.keys() != after.kinds.keys():
         return ["the kinds that are configured"]
     changed = [
-        name for name in ("signing", "telemetry") if getattr(before, name) != getattr(after, name)
+        name
+        for name in ("ledger", "signing", "telemetry")
+        if getattr(before, name) != getattr(after, name)
     ]
     for kind, old in before.kinds.items():
         new = after.kinds[kind]
@@ -303,6 +394,11 @@ def _changed(before: Config, after: Config) -> list[str]:
             f"{kind}.backends.{name}"
             for name, backend in old.backends.items()
             if new.backends.get(name) != backend
+        ]
+        changed += [
+            f"{kind}.migrations.{name}"
+            for name, migration in old.migrations.items()
+            if new.migrations.get(name) != migration
         ]
     return changed
 

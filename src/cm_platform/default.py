@@ -13,7 +13,6 @@ import cm_platform
 from .assembly import OnRouteEvent
 from .config import Config
 from .platform import AsyncPlatform, Platform, read_config
-from .routing import Ledger
 from .tenant import Tenant
 
 _guard = threading.RLock()
@@ -27,23 +26,22 @@ def configure(
     source: str | os.PathLike[str] | Mapping[str, Any] | Config | None,
     *,
     embedded: bool,
-    ledger: Ledger | None,
     on_route_event: OnRouteEvent | None,
 ) -> None:
     """See `cm_platform.configure`."""
     global _config, _options
-    config = read_config(source, embedded=embedded, ledger=ledger)
+    config = read_config(source, embedded=embedded)
     with _guard:
         _reset()
         _config = config
-        _options = {"ledger": ledger, "on_route_event": on_route_event}
+        _options = {"on_route_event": on_route_event}
 
 
 def reload(source: str | os.PathLike[str] | Mapping[str, Any] | Config | None) -> None:
     """See `cm_platform.reload`."""
     global _config
     with _guard:
-        config = read_config(source, ledger=_options.get("ledger"))
+        config = read_config(source)
         for platform in (_platform, _async_platform):
             if platform is not None:
                 platform.reload(config)

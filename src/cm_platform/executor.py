@@ -42,7 +42,6 @@ class Endpoint:
         "backend",
         "breaker",
         "budget",
-        "capabilities",
         "closed",
         "loop",
         "name",
@@ -65,7 +64,6 @@ class Endpoint:
     ) -> None:
         self.name = name
         self.backend = backend
-        self.capabilities: frozenset[Capability] = backend.capabilities
         self.translate: Callable[[Exception], PlatformError | None] = backend.translate
         self.runtime = runtime
         self.policy = policy
@@ -74,6 +72,12 @@ class Endpoint:
         self.budget = RetryBudget(runtime.clock)
         self.loop = loop
         self.closed = False
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the backend can do just now: one that moves changes with its stage."""
+        found: frozenset[Capability] = self.backend.capabilities
+        return found
 
 
 class Endpoints(Protocol):

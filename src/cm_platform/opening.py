@@ -16,12 +16,21 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from .config import BackendConfig, Config, KindConfig
-from .errors import DeadlineExceededError, InternalError, PlatformError, UnavailableError
+from .errors import (
+    ConfigInvalidError,
+    DeadlineExceededError,
+    InternalError,
+    PlatformError,
+    UnavailableError,
+)
 from .executor import Endpoint
+from .migration.ledger import Ledger, Subject, Terms
+from .migration.opening import Moving, Sides, assembler
 from .registry import Registry, missing_sdk
 from .resilience import CircuitBreaker, RetryPolicy
 from .routing import Route, RouteTable
 from .runtime import AsyncRuntime, BlockingRuntime, Clock, Runtime
+from .tenant import Layout
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,6 +48,8 @@ class Session:
         self.runtime = runtime
         self.loop = loop
         self.endpoints: dict[Key, Endpoint] = {}
+        self.moving: dict[Key, Moving] = {}
+        self.ledger: Ledger | None = None
         self.guard = runtime.lock()
         self.closed = False
 
@@ -60,6 +71,11 @@ class Session:
                 except Exception as error:  # noqa: BLE001 - the others must be closed as well
                     failure = failure or error
             self.endpoints.clear()
+            if self.ledger is not None:
+                try:
+                    await self.ledger.close()
+                except Exception as error:  # noqa: BLE001 - as above
+                    failure = failure or error
         await self.runtime.close()
         if failure is not None:
             raise failure
@@ -78,6 +94,10 @@ class Opener:
         self._inherited: list[Session] = []
         self.closed = False
         _OPENERS.add(self)
+
+    async def whereabouts(self) -> Ledger:
+        """A ledger of its own under a blocking runtime, whatever the face; for route tables."""
+        return await self._ledger(BlockingRuntime(clock=self._clock))
 
     def use(self, config: Config) -> None:
         """Open from this configuration from now on; what is open stays."""
@@ -117,8 +137,75 @@ class Opener:
         """Seconds for a whole operation of a kind."""
         return self._config.kinds[kind].timeout
 
-    async def open(self, kind: str, backend: str, tenant_id: str | None) -> Endpoint:
-        """The endpoint of a backend, as configured for that tenant; opened on first use."""
+    async def open(self, kind: str, route: Route, tenant_id: str | None) -> Endpoint:
+        """The endpoint of a route, as configured for that tenant; opened on first use.
+
+        kind: of what has the route: "cache", or of a namespace "cache.sessions".
+        """
+        name = kind.partition(".")[0]
+        if route.backend is not None:
+            return await self._backend(name, route.backend, tenant_id)
+        if route.migration is None or tenant_id is None:
+            raise InternalError("a migration is a tenant's")
+        key = (kind, route.migration, tenant_id)
+        session = self.session()
+        endpoint = session.endpoints.get(key)
+        if endpoint is None:
+            moving = await self.moving(kind, route.migration, tenant_id)
+            if moving.prepare is not None:
+                await moving.prepare()
+            endpoint = session.endpoints.setdefault(
+                key, self._endpoint(name, route.migration, moving.backend, session)
+            )
+        return endpoint
+
+    async def moving(self, kind: str, migration: str, tenant_id: str) -> Moving:
+        """A tenant's migration, put together; its two backends are opened on first use.
+
+        kind: as in `open`.
+        """
+        key = (kind, migration, tenant_id)
+        session = self.session()
+        if (found := session.moving.get(key)) is not None:
+            return found
+        name = kind.partition(".")[0]
+        settings = self._config.kinds[name]
+        config = settings.migrations[migration]
+        source = await self._backend(name, config.source, tenant_id)
+        target = await self._backend(name, config.target, tenant_id)
+        made = assembler(kind, settings)(
+            Sides(source.backend, target.backend),
+            await self.ledger(),
+            Subject(kind, tenant_id),
+            Terms(migration, config.source, config.target, config.lease, soak=config.soak),
+            config,
+            session.runtime,
+            act=settings.timeout,
+            prefix=Layout(settings.layout).tenant_prefix(tenant_id),
+        )
+        return session.moving.setdefault(key, made)
+
+    async def ledger(self) -> Ledger:
+        """The ledger, opened on first use. Raises `config_invalid` where none is configured."""
+        session = self.session()
+        async with session.guard:
+            if session.closed:
+                raise _closed()
+            if session.ledger is None:
+                session.ledger = await self._ledger(session.runtime)
+            return session.ledger
+
+    async def _ledger(self, runtime: Runtime) -> Ledger:
+        config = self._config.ledger
+        if config is None:
+            raise ConfigInvalidError(
+                "a migration needs a ledger, which knows where each tenant's data is: add a "
+                "[ledger] table"
+            )
+        found: Ledger = await self._native("ledger", config, runtime, PATIENCE)
+        return found
+
+    async def _backend(self, kind: str, backend: str, tenant_id: str | None) -> Endpoint:
         kind_config = self._config.kinds[kind]
         own: Mapping[str, BackendConfig] = {}
         if tenant_id is not None:
@@ -142,11 +229,15 @@ class Opener:
     async def _opened(
         self, kind: str, kind_config: KindConfig, config: BackendConfig, session: Session
     ) -> Endpoint:
+        backend = await self._native(kind, config, session.runtime, kind_config.timeout)
+        return self._endpoint(kind, config.name, backend, session)
+
+    async def _native(
+        self, kind: str, config: BackendConfig, runtime: Runtime, timeout: float
+    ) -> Any:
         descriptor = self._registry.get(kind, config.driver)
         try:
-            backend: Any = await descriptor.open(
-                _impatient(config.settings, kind_config.timeout), session.runtime
-            )
+            return await descriptor.open(_impatient(config.settings, timeout), runtime)
         except PlatformError as error:
             error.service, error.backend = error.service or kind, error.backend or config.name
             raise
@@ -158,9 +249,12 @@ class Opener:
                 failure = missing_sdk(descriptor.name, descriptor.extra, error)
             failure.service, failure.backend = kind, config.name
             raise failure from error
+
+    def _endpoint(self, kind: str, name: str, backend: Any, session: Session) -> Endpoint:
+        kind_config = self._config.kinds[kind]
         retry, breaker = kind_config.retry, kind_config.breaker
         return Endpoint(
-            config.name,
+            name,
             backend,
             session.runtime,
             policy=RetryPolicy(retry.attempts, retry.initial, retry.max),
@@ -262,12 +356,13 @@ class TenantEndpoints:
                     retryable=True,
                     not_sent=True,
                 ) from error
-        if route.backend is None:
-            raise UnavailableError(f"the route {route} cannot be executed", not_sent=True)
-        endpoint = await self._opener.open(self._kind, route.backend, self._tenant_id)
+        endpoint = await self._opener.open(self._table.kind.name, route, self._tenant_id)
         self._held = (route, endpoint)
         return endpoint
 
+
+PATIENCE: Final = 30.0
+"""Seconds for one question to the ledger, at most."""
 
 _PATIENCE: Final = ("connect_timeout", "read_timeout", "busy_timeout", "limiter_wait")
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 from .assembly import Assembly, Health, OnRouteEvent, check_startable
 from .config import Config, embedded, load
 from .errors import InvalidArgumentError
+from .migration.control import AsyncMigration
+from .migration.sync import Migration
 from .registry import REGISTRY, Registry
-from .routing import Ledger
 from .runtime import SYSTEM_CLOCK, Clock, drive
 from .tenant import Tenant
 
@@ -36,7 +37,6 @@ class _Face:
         *,
         registry: Registry = REGISTRY,
         clock: Clock = SYSTEM_CLOCK,
-        ledger: Ledger | None = None,
         on_route_event: OnRouteEvent | None = None,
     ) -> None:
         self._core = Assembly(
@@ -44,7 +44,6 @@ class _Face:
             is_async=self._is_async,
             registry=registry,
             clock=clock,
-            ledger=ledger,
             on_route_event=on_route_event,
         )
         self._services = self._core.services
@@ -55,7 +54,6 @@ class _Face:
         source: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None,
         *,
         embedded: bool = False,
-        ledger: Ledger | None = None,
         on_route_event: OnRouteEvent | None = None,
     ) -> Self:
         """From a TOML file, a mapping, a loaded configuration, or CM_PLATFORM_CONFIG.
@@ -64,8 +62,8 @@ class _Face:
         on_route_event: told when a requested route was not followed.
         Raises `config_invalid` with everything that is wrong.
         """
-        config = read_config(source, embedded=embedded, ledger=ledger)
-        return cls(config, ledger=ledger, on_route_event=on_route_event)
+        config = read_config(source, embedded=embedded)
+        return cls(config, on_route_event=on_route_event)
 
     @property
     def config(self) -> Config:
@@ -79,7 +77,7 @@ class _Face:
 
         Raises `config_invalid`, and changes nothing, when anything else differs.
         """
-        self._core.reload(read_config(source, ledger=self._core.ledger))
+        self._core.reload(read_config(source))
 
     def __del__(self) -> None:
         """Warn about what was left open."""
@@ -122,6 +120,13 @@ class Platform(_Face):
     def native(self, name: str) -> Any:
         """The SDK's own client of a backend, such as "storage.s3": all tenants, for operators."""
         return drive(self._core.native(name))
+
+    def migration(self, kind: str, tenant: Tenant, name: str | None = None) -> Migration:
+        """A tenant's migration, for operators.
+
+        name: of the configured migration; not needed where the kind has only one.
+        """
+        return Migration(drive(self._core.migration(kind, tenant, name)))
 
     def close(self) -> None:
         """Close what was opened. Services handed out raise `unavailable` from now on."""
@@ -171,6 +176,13 @@ class AsyncPlatform(_Face):
         """The SDK's own client of a backend, such as "storage.s3": all tenants, for operators."""
         return await self._core.native(name)
 
+    async def migration(self, kind: str, tenant: Tenant, name: str | None = None) -> AsyncMigration:
+        """A tenant's migration, for operators.
+
+        name: of the configured migration; not needed where the kind has only one.
+        """
+        return await self._core.migration(kind, tenant, name)
+
     async def close(self) -> None:
         """Close what was opened. Services handed out raise `unavailable` from now on."""
         await self._core.close()
@@ -193,7 +205,6 @@ def read_config(
     source: str | os.PathLike[str] | Mapping[str, Any] | Config | None,
     *,
     embedded: bool = False,
-    ledger: Ledger | None = None,
 ) -> Config:
     """The configuration that the public face's arguments mean, fit to start with."""
     if embedded:
@@ -204,8 +215,8 @@ def read_config(
         config = source
     else:
         file = Path(source) if isinstance(source, os.PathLike) else source
-        config = load(file, ledger_configured=ledger is not None)
-    check_startable(config, ledger)
+        config = load(file)
+    check_startable(config)
     return config
 
 

@@ -146,6 +146,17 @@ class Layout:
     def _refuse(self, why: str) -> None:
         raise ConfigInvalidError(f"layout {self.template!r}: {why}")
 
+    def tenant_prefix(self, tenant_id: str) -> str:
+        """What all keys of a tenant start with, those of all its sites.
+
+        Raises `config_invalid` where the site stands before the tenant: its keys are then in as
+        many places as it has sites, and nobody knows all of them.
+        """
+        before, _, after = self.template.partition("{tenant}")
+        if "{site}" in before:
+            self._refuse("{site} stands before {tenant}: a tenant's keys are not in one place")
+        return before + tenant_id + after.partition("{")[0]
+
     def prefix(self, tenant: Tenant) -> str:
         """What every key of the tenant starts with.
 

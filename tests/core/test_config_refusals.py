@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 
-from cm_platform.config import Config, load
+from cm_platform.config import Config, MigrationConfig, load
 from cm_platform.errors import ConfigInvalidError
 from cm_platform.registry import Backend, Registry
 from cm_platform.routing import Kind
@@ -116,6 +116,8 @@ def _drop(*path: str) -> Callable[[Table], None]:
     return change
 
 
+LEDGER: Table = {"ledger": {"driver": "sqlite", "path": "ledger.db"}}
+
 S, B, M, R, T = "storage", "backends", "migrations", "rules", "tenants"
 UUID = "5a7d0000-0000-4000-8000-000000000000"
 
@@ -123,7 +125,7 @@ CASES: dict[str, tuple[Callable[[Table], None], str, str]] = {
     "unknown section": (
         _set("sotrage", to={}),
         "sotrage: unknown key (did you mean 'storage'?)",
-        "keys are cache, signing, storage, telemetry",
+        "keys are cache, ledger, signing, storage, telemetry",
     ),
     "unknown key of a kind": (
         _set(S, "timeuot", to=3),
@@ -153,7 +155,7 @@ CASES: dict[str, tuple[Callable[[Table], None], str, str]] = {
     "unknown key of a migration": (
         _set(S, M, "to-r2", "from", to="s3"),
         "storage.migrations.to-r2.from: unknown key",
-        "keys are source, target",
+        "keys are " + ", ".join(sorted(MigrationConfig.model_fields)),
     ),
     "unknown key of a tenant": (
         _set(S, T, UUID, "backend", to={}),
@@ -471,7 +473,7 @@ def test_percentages_are_refused_where_data_is_held_and_no_ledger_is() -> None:
     assert "storage.rules[1].percent: refused for storage, which holds data" in message
     assert "a percentage would send tenants to a store that does not have their data" in message
     assert "List the tenants instead, or configure a ledger" in message
-    config = load(table, environ={}, registry=_registry(), ledger_configured=True)
+    config = _load(table | LEDGER)
     assert config.kinds["storage"].rules[1].percent == 10
 
 
@@ -482,8 +484,61 @@ def test_remote_flags_are_refused_where_data_is_held_and_no_ledger_is() -> None:
     message = refused(table)
     assert "storage.flags: refused for storage, which holds data" in message
     assert 'Use flags = "rules" and name the tenants, or configure a ledger' in message
-    config = load(table, environ={}, registry=_registry(), ledger_configured=True)
+    config = _load(table | LEDGER)
     assert config.kinds["storage"].flags == "openfeature"
+
+
+def test_a_ledger_is_a_driver_with_its_settings() -> None:
+    config = _load(_table() | LEDGER)
+    assert config.ledger is not None
+    assert (config.ledger.name, config.ledger.driver) == ("ledger", "sqlite")
+    assert _load(_table()).ledger is None
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"driver": "sqlight", "path": "x"}, "ledger.driver"),
+        ({"path": "x"}, "ledger.driver"),
+        ({"driver": "sqlite"}, "ledger.path"),
+        ({"driver": "sqlite", "path": "x", "pth": "y"}, "ledger.pth: unknown key"),
+        ({"driver": "sqlite", "path": ":memory:"}, "a ledger that is configured needs a file"),
+        ({"driver": "postgres", "url": "http://host/db"}, "ledger.url"),
+        ("a.db", "ledger: must be a table: [ledger]"),
+    ],
+)
+def test_a_ledger_that_is_not_in_order_is_refused_by_path(table: object, told: str) -> None:
+    assert told in refused(_table() | {"ledger": table})
+
+
+def test_a_ledgers_url_is_not_told() -> None:
+    table = {"driver": "postgres", "url": "postgresql://me:hush@host/db", "pool_min": "hush"}
+    assert "hush" not in refused(_table() | {"ledger": table})
+
+
+def test_a_broken_ledger_is_not_blamed_on_the_rules_that_need_it() -> None:
+    table = _table()
+    table["storage"]["rules"].append({"percent": 10, "route": "to-r2:dualwrite"})
+    assert "percent" not in refused(table | {"ledger": {"driver": "sqlite"}})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lease", 0),
+        ("lease", float("inf")),
+        ("upload_ttl", 0),
+        ("upload_ttl", 604_801),
+        ("soak", -1),
+        ("shadow_sample", 1.1),
+        ("shadow_per_second", -1),
+        ("max_divergence", 2),
+    ],
+)
+def test_a_migration_is_kept_to_what_can_be_meant(name: str, value: float) -> None:
+    table = _table()
+    table["storage"]["migrations"]["to-r2"][name] = value
+    assert f"storage.migrations.to-r2.{name}" in refused(table)
 
 
 def test_kinds_that_hold_no_data_may_use_percentages_and_remote_flags() -> None:

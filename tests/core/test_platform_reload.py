@@ -86,23 +86,15 @@ def test_a_reload_that_changes_more_is_refused_and_changes_nothing(
         assert held.get("k").read() == b"one"
 
 
-class Anywhere:
-    """A ledger by which everybody is at one place."""
-
-    def authority(self, kind: str, tenant_id: str) -> str:
-        return "one"
-
-
 def test_percentages_need_a_ledger_whatever_the_loader_was_told(tmp_path: Path) -> None:
     raw = table(tmp_path)
     raw["storage"]["rules"] = [{"percent": 50, "route": "two"}]
-    config = load(raw, environ={}, ledger_configured=True)
+    raw["ledger"] = {"driver": "sqlite", "path": str(tmp_path / "ledger.db")}
+    config = load(raw, environ={})
     with pytest.raises(ConfigInvalidError, match=r"storage\.rules\[0\]\.percent: refused"):
-        Platform(config)
+        Platform(config.model_copy(update={"ledger": None}))
     events: list[str] = []
-    with Platform.from_config(
-        raw, ledger=Anywhere(), on_route_event=lambda event: events.append(event.reason)
-    ) as platform:
+    with Platform(config, on_route_event=lambda event: events.append(event.reason)) as platform:
         for number in range(40):
             platform.get_service("storage", Tenant(f"t{number}")).put("k", b"")
     # The ledger decides; those whom the percentage would have sent away are told of.
@@ -110,11 +102,11 @@ def test_percentages_need_a_ledger_whatever_the_loader_was_told(tmp_path: Path) 
     assert not (tmp_path / "two").exists()
 
 
-def test_configure_says_at_once_that_a_migration_cannot_run(tmp_path: Path) -> None:
+def test_configure_says_at_once_that_a_migration_needs_a_ledger(tmp_path: Path) -> None:
     raw = table(
         tmp_path, route="move:shadow", migrations={"move": {"source": "one", "target": "two"}}
     )
-    with pytest.raises(ConfigInvalidError, match="does not carry them out yet"):
+    with pytest.raises(ConfigInvalidError, match="needs a ledger"):
         cm_platform.configure(raw)
 
 

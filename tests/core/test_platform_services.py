@@ -192,7 +192,7 @@ def test_a_rule_sends_a_tenant_to_another_backend(house: House) -> None:
         assert house.log == ["opened one", "opened two"]
 
 
-def test_a_migration_is_refused_at_the_start_with_the_reason(house: House) -> None:
+def test_a_migration_without_a_ledger_is_refused_at_the_start_with_the_reason(house: House) -> None:
     with pytest.raises(ConfigInvalidError) as caught:
         house.platform(
             "one",
@@ -203,7 +203,7 @@ def test_a_migration_is_refused_at_the_start_with_the_reason(house: House) -> No
                 {"tenants": ["acme"], "route": "move:shadow"},
             ],
         )
-    assert caught.value.message.startswith("storage.rules[1]: the route move:shadow cannot be used")
+    assert caught.value.message.startswith("storage.rules[1]: the route move:shadow needs a ledger")
     assert house.log == []
 
 

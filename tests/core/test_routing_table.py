@@ -11,7 +11,16 @@ from collections.abc import Callable
 import pytest
 
 from cm_platform.errors import UnavailableError
-from cm_platform.routing import KINDS, Ledger, Route, RouteEvent, RouteTable, known_routes
+from cm_platform.routing import (
+    KINDS,
+    Home,
+    Route,
+    RouteEvent,
+    RouteTable,
+    Stage,
+    Whereabouts,
+    known_routes,
+)
 
 STORAGE = KINDS["storage"]
 S3, R2 = Route.parse("s3"), Route.parse("r2")
@@ -66,7 +75,14 @@ class Evidence:
 
 
 class World:
-    def __init__(self, *, ledger: Ledger | None = None, capacity: int = 100) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Whereabouts | None = None,
+        home: Home | None = None,
+        end: Callable[[Route], Route] | None = None,
+        capacity: int = 100,
+    ) -> None:
         self.time = Time()
         self.flags = Flags()
         self.events: list[RouteEvent] = []
@@ -78,6 +94,8 @@ class World:
             clock=self.time,
             on_event=self.events.append,
             ledger=ledger,
+            home=home,
+            end=end,
             capacity=capacity,
         )
 
@@ -388,6 +406,109 @@ def test_a_ledger_that_cannot_tell_keeps_the_last_known_good_or_is_unavailable(
     assert world.events[-1].requested == "s3"
     with pytest.raises(UnavailableError):
         world.table.lookup("new")
+
+
+# A home, for whom the ledger knows nothing ------------------------------------------------------
+
+
+def _end(route: Route) -> Route:
+    ends = {Stage.OFF: S3, Stage.COMPLETE: R2}
+    return ends.get(route.stage, route) if route.stage is not None else route
+
+
+def _under_lease(tenant_id: str, requested: Route | None) -> Route:
+    return Route.parse("to-r2:off")
+
+
+def test_who_was_never_migrated_is_at_home() -> None:
+    asked: list[tuple[str, Route | None]] = []
+
+    def home(tenant_id: str, requested: Route | None) -> Route:
+        asked.append((tenant_id, requested))
+        return R2
+
+    world = World(ledger=Evidence(None), home=home)
+    assert world.table.lookup("acme") == R2
+    assert asked == [("acme", S3)]
+    assert [event.reason for event in world.events] == ["not_proven"]
+
+
+def test_who_is_at_home_needs_no_flag_service() -> None:
+    seen: list[Route | None] = []
+
+    def home(tenant_id: str, requested: Route | None) -> Route:
+        seen.append(requested)
+        return S3
+
+    world = World(ledger=Evidence(None), home=home)
+    world.flags.down = RuntimeError("hush")
+    assert world.table.lookup("acme") == S3
+    assert seen == [None]
+    assert [event.reason for event in world.events] == ["evaluation_failed"]
+
+
+def test_a_ledger_that_is_down_says_nothing_of_home() -> None:
+    ledger = Evidence(None)
+    ledger.down = RuntimeError("hush")
+    world = World(ledger=ledger, home=_under_lease)
+    with pytest.raises(UnavailableError) as caught:
+        world.table.lookup("acme")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", ["nonsense!", "s4", "to-r3:live"])
+def test_an_answer_that_means_nothing_here_is_not_taken_for_home(answer: str) -> None:
+    with pytest.raises(UnavailableError):
+        World(ledger=Evidence(answer), home=_under_lease).table.lookup("acme")
+
+
+@pytest.mark.parametrize("requested", ["s3", "to-r2:off"])
+def test_asking_for_where_the_data_is_in_whatever_words_is_no_event(requested: str) -> None:
+    world = World(ledger=Evidence(None), home=_under_lease, end=_end)
+    world.flags.value = requested
+    assert world.table.lookup("acme") == Route.parse("to-r2:off")
+    assert world.events == []
+
+
+@pytest.mark.parametrize("requested", ["r2", "to-r2:complete"])
+def test_asking_for_the_end_at_the_end_is_no_event(requested: str) -> None:
+    world = World(ledger=Evidence("r2"), home=_under_lease, end=_end)
+    world.flags.value = requested
+    assert world.table.lookup("acme") == R2
+    assert world.events == []
+
+
+@pytest.mark.parametrize(
+    ("proven", "requested"),
+    [
+        ("to-r2:off", "to-r2:dualwrite"),
+        ("to-r2:off", "r2"),
+        ("to-r2:live", "to-r2:shadow"),
+        ("to-r2:live", "r2"),
+        ("to-r2:live", "s3"),
+        ("r2", "s3"),
+        ("r2", "to-r2:rampdown"),
+    ],
+)
+def test_asking_for_another_stage_than_is_proven_is_told_of(proven: str, requested: str) -> None:
+    world = World(ledger=Evidence(proven), home=_under_lease, end=_end)
+    world.flags.value = requested
+    assert str(world.table.lookup("acme")) == proven
+    (event,) = world.events
+    assert (event.reason, event.requested, event.kept) == ("not_proven", requested, proven)
+
+
+def test_a_stage_that_is_proven_anew_is_followed_when_the_route_is_old() -> None:
+    ledger = Evidence("to-r2:shadow")
+    world = World(ledger=ledger, end=_end)
+    world.table.lookup("acme")
+    ledger.answer = "to-r2:live"
+    assert str(world.table.lookup("acme")) == "to-r2:shadow"
+    world.time.now += TTL
+    assert str(world.table.lookup("acme")) == "to-r2:live"
+    ledger.answer, ledger.down = None, RuntimeError()
+    world.time.now += TTL
+    assert str(world.table.lookup("acme")) == "to-r2:live"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

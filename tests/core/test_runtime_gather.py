@@ -184,15 +184,19 @@ def test_the_failure_that_came_first_is_raised_not_the_first_in_order(face: Face
 
 def test_what_runs_is_over_when_the_failure_is_raised(face: Face) -> None:
     meter = Meter()
+    failing = threading.Event()
 
     async def work(runtime: Runtime) -> int:
         with meter:
+            while not failing.is_set():
+                await runtime.sleep(0.001)
             await runtime.sleep(0.02)
         return 0
 
     async def fails(runtime: Runtime) -> int:
         while meter.inside < 3:
             await runtime.sleep(0.001)
+        failing.set()
         raise LookupError("now")
 
     def pulled(runtime: Runtime) -> Iterator[Work]:

@@ -19,7 +19,7 @@ import cm_platform
 from cm_platform.errors import InternalError, InvalidArgumentError, PlatformError
 from cm_platform.redaction import RedactingFilter, redact
 
-from . import config, conformance, demo, doctor, gateway, local, services, storage
+from . import config, conformance, demo, doctor, gateway, local, migrate, services, storage
 from .exits import ExitCode, exit_code, explained
 from .invocation import Invocation
 from .output import Output
@@ -144,6 +144,7 @@ app.command("services")(services.services)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(storage.app, name="storage")
+app.add_typer(migrate.app, name="migrate")
 app.add_typer(conformance.app, name="conformance")
 app.add_typer(gateway.app, name="gateway")
 app.add_typer(local.app, name="local")

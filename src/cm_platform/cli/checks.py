@@ -48,6 +48,8 @@ def credentials(config: Config) -> Iterator[Finding]:
         for tenant, own in settings.tenants.items():
             for name, backend in own.items():
                 yield _credentials(f"{kind}.{name} of {tenant}", backend)
+    if config.ledger is not None:
+        yield _credentials("ledger", config.ledger)
 
 
 def _credentials(subject: str, backend: BackendConfig) -> Finding:
@@ -77,19 +79,20 @@ def encryption(config: Config) -> Iterator[Finding]:
     """Whether what goes to other machines is encrypted, of backends that leave the choice."""
     for kind, settings in config.kinds.items():
         for name, backend in settings.backends.items():
-            encrypted = getattr(backend.settings, "encrypted", None)
-            if encrypted is None:
-                continue
-            subject = f"{kind}.{name}"
-            if encrypted or all(map(is_loopback, hosts(backend.settings))):
-                yield Finding("encryption", subject, "ok", "encrypted, or on this machine")
-            else:
-                yield Finding(
-                    "encryption",
-                    subject,
-                    "warning",
-                    "passwords and values travel in the open: use TLS (rediss://)",
-                )
+            yield from _encryption(f"{kind}.{name}", backend, "use TLS (rediss://)")
+    if config.ledger is not None:
+        yield from _encryption("ledger", config.ledger, "use TLS (sslmode=verify-full)")
+
+
+def _encryption(subject: str, backend: BackendConfig, remedy: str) -> Iterator[Finding]:
+    encrypted = getattr(backend.settings, "encrypted", None)
+    if encrypted is None:
+        return
+    if encrypted or all(map(is_loopback, hosts(backend.settings))):
+        yield Finding("encryption", subject, "ok", "encrypted, or on this machine")
+    else:
+        detail = f"passwords and values may travel in the open: {remedy}"
+        yield Finding("encryption", subject, "warning", detail)
 
 
 def reachable(healths: list[Health]) -> Iterator[Finding]:

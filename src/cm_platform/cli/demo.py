@@ -17,11 +17,13 @@ import cm_platform
 from cm_platform.errors import InvalidArgumentError, NotFoundError
 
 from .invocation import invocation_of
+from .migrate_progress import Watch
 from .output import Output, new_table, size_text
 from .transfer import Bar
 
 if TYPE_CHECKING:
     from .demo_acts import Step
+    from .demo_migration import StageRow
 
 _EXAMPLES: Final = Path("examples/data")
 
@@ -36,7 +38,7 @@ def demo(
         bool, typer.Option("--keep", help="Keep the stores and the configuration, to look at.")
     ] = False,
 ) -> None:
-    """Two tenants, two stores, real files: upload, list, verify, isolate, swap; then a cache.
+    """Two tenants, two stores, real files; one moves to the other store while it works; a cache.
 
     Every line tells what was done and read back; what does not hold ends it with exit code 7.
     """
@@ -49,14 +51,17 @@ def demo(
     if len(files) < 2:
         raise InvalidArgumentError(f"{folder} has {len(files)} files; give two or more to share")
     started = time.monotonic()
-    with _workspace(keep) as workspace, Bar(call.out.stderr, "uploading") as bar:
-        steps = perform(folder, files, workspace, bar)
+    with _workspace(keep) as workspace:
+        steps, stages = perform(
+            folder, files, workspace, Bar(call.out.stderr, "uploading"), Watch(call.out)
+        )
         steps += perform_cache(workspace, originals(folder, files))
         seconds = time.monotonic() - started
     if call.out.as_json:
-        call.out.print_json(_document(folder, steps, seconds, workspace if keep else None))
+        call.out.print_json(_document(folder, steps, stages, seconds, workspace if keep else None))
         return
     _show(call.out, folder, steps)
+    _show_stages(call.out, stages)
     reads = sum(step.verified for step in steps)
     call.out.paragraph(
         f"{len(files)} files, {reads} reads compared with them by SHA-256, {seconds:.2f} s. "
@@ -112,12 +117,41 @@ def _show(out: Output, folder: Path, steps: list[Step]) -> None:
     out.line()
 
 
+def _show_stages(out: Output, stages: list[StageRow]) -> None:
+    out.paragraph("How the magazine moved, while three clients worked on its files:", style="bold")
+    out.line()
+    table = new_table(
+        "stage",
+        "right is the",
+        "what was done there",
+        ("writes", "right"),
+        ("pause, ms", "right"),
+        ("s", "right"),
+    )
+    for row in stages:
+        table.add_row(
+            Text(row.stage, "bold"),
+            row.authority,
+            row.did,
+            str(row.writes),
+            f"{row.paused:.1f}" if row.paused else "-",
+            f"{row.seconds:.2f}",
+        )
+    out.table(table)
+    out.line()
+
+
 def _document(
-    folder: Path, steps: list[Step], seconds: float, workspace: Path | None
+    folder: Path,
+    steps: list[Step],
+    stages: list[StageRow],
+    seconds: float,
+    workspace: Path | None,
 ) -> dict[str, Any]:
     return {
         "data": str(folder),
         "steps": [step.to_dict() for step in steps],
+        "stages": [row.to_dict() for row in stages],
         "verified": sum(step.verified for step in steps),
         "seconds": round(seconds, 6),
         "kept": None if workspace is None else str(workspace),

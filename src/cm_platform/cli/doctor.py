@@ -42,7 +42,7 @@ def doctor(
     ] = None,
     site: Annotated[str | None, typer.Option("--site", help="The tenant's site.")] = None,
 ) -> None:
-    """Check configuration, credentials, endpoints, signing keys, limits and machine.
+    """Check configuration, credentials, endpoints, ledger, signing keys, limits and machine.
 
     Exit code 6 when a check failed; a warning is no failure. Changes nothing.
     """
@@ -72,10 +72,11 @@ def _findings(
     from cm_platform.platform import Platform
 
     from . import checks
+    from .checks_ledger import ledger
 
     try:
         config = _impatient(call.load(), timeout)
-        platform = Platform(config)
+        platform = Platform(config, clock=call.clock)
     except ConfigInvalidError as error:
         yield checks.Finding("configuration", "file", "failed", error.message)
         return
@@ -94,6 +95,7 @@ def _findings(
                 f"{counted(own, 'tenant')} {have} settings of their own: --tenant ID reaches them"
             )
             yield checks.Finding("reachable", "tenants", "note", detail)
+    yield from ledger(call, config)
     yield checks.signing(config)
     yield from checks.limits(config, datetime.now(UTC).date())
     yield from checks.environment(config)

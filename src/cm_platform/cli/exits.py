@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 5
     CHECK_FAILED = 6
     DOUBT = 7
+    REFUSED = 8
+    SKIPPED = 9
     INTERRUPTED = 130
     NO_READER = 141
 
@@ -31,8 +33,13 @@ MEANINGS: Final[Mapping[ExitCode, str]] = {
     ExitCode.CONFIGURATION: "config_invalid, or an extra is not installed",
     ExitCode.NOT_FOUND: "not_found",
     ExitCode.UNAVAILABLE: "unavailable, deadline_exceeded, rate_limited: try again later",
-    ExitCode.CHECK_FAILED: "a check failed (doctor, conformance, gateway check, services --check)",
+    ExitCode.CHECK_FAILED: (
+        "a check failed (doctor, conformance, gateway check, services --check, migrate plan and "
+        "verify)"
+    ),
     ExitCode.DOUBT: "ambiguous, integrity: look before you go on",
+    ExitCode.REFUSED: "a migration's step was refused: what it needs to be known is not",
+    ExitCode.SKIPPED: "a migration skipped keys: each is listed with its reason",
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.NO_READER: "whoever read the output went away",
 }

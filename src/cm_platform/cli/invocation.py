@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cm_platform.config.loading import CONFIG_VARIABLE
 from cm_platform.errors import ConfigInvalidError, InvalidArgumentError
+from cm_platform.runtime import SYSTEM_CLOCK, Clock
 
 from .output import Output
 
@@ -24,12 +25,14 @@ DEFAULT_FILE: Final = "cm_platform.toml"
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One run. config: the file of `--config`. out: where it speaks."""
+    """One run. config: the file of `--config`. out: where it speaks. clock: what waits are
+    measured by."""
 
     config: Path | None
     embedded: bool
     debug: bool
     out: Output
+    clock: Clock = SYSTEM_CLOCK
 
     def source(self) -> Path | None:
         """The file to read: `--config`, CM_PLATFORM_CONFIG, or the one that lies here."""
@@ -61,7 +64,7 @@ class Invocation:
         """A platform of the configuration, closed at the end."""
         from cm_platform.platform import Platform
 
-        with Platform(self.load()) as platform:
+        with Platform(self.load(), clock=self.clock) as platform:
             yield platform
 
     @contextmanager

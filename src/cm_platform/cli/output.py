@@ -107,6 +107,21 @@ def size_text(size: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def time_text(seconds: float) -> str:
+    """A length of time for people: 0.3 s, 45 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    whole = round(seconds)
+    for size, unit, smaller, name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= size:
+            return _two(whole // size, unit, whole % size // smaller, name)
+    return _two(whole // 60, "min", whole % 60, "s") if whole >= 60 else f"{whole} s"
+
+
+def _two(large: int, unit: str, small: int, name: str) -> str:
+    return f"{large} {unit} {small} {name}" if small else f"{large} {unit}"
+
+
 def _console(*, to_stderr: bool) -> Console:
     stream = sys.stderr if to_stderr else sys.stdout
     narrow = stream.isatty() or "COLUMNS" in os.environ
@@ -119,4 +134,4 @@ def _console(*, to_stderr: bool) -> Console:
     )
 
 
-__all__ = ["Output", "counted", "new_table", "size_text"]
+__all__ = ["Output", "counted", "new_table", "size_text", "time_text"]

@@ -57,7 +57,7 @@ def read_backends(
     legal_names(shop, tables, path)
     found: dict[str, BackendConfig] = {}
     for name, table in tables.items():
-        backend = _backend(shop, kind, name, table, (*path, name))
+        backend = read_backend(shop, kind, name, table, (*path, name))
         if backend is not None:
             found[name] = backend
     return found
@@ -103,7 +103,7 @@ def read_tenants(
                         "and a rule that names it",
                     )
                     continue
-                backend = _backend(shop, kind, name, merged(tables[name], over), there)
+                backend = read_backend(shop, kind, name, merged(tables[name], over), there)
                 if backend is not None:
                     own[name] = backend
         if tenant_id is not None:
@@ -126,9 +126,10 @@ def _renamed(origins: Origins, old: Path, new: Path) -> None:
         origins[(*new, *path[len(old) :])] = origins[path]
 
 
-def _backend(
+def read_backend(
     shop: Workshop, kind: str, name: str, table: Mapping[str, Any], path: Path
 ) -> BackendConfig | None:
+    """One backend, checked by its driver's model, or None after it was reported."""
     driver = table.get("driver")
     drivers = shop.registry.names(kind)
     listed = ", ".join(drivers) or "none"
@@ -183,6 +184,7 @@ __all__ = [
     "Workshop",
     "legal_names",
     "named_tables",
+    "read_backend",
     "read_backends",
     "read_tenant_id",
     "read_tenants",

@@ -66,7 +66,6 @@ def embedded(
         environ=os.environ if environ is None else environ,
         registry=registry,
         kinds=kinds,
-        ledger_configured=False,
     )
 
 

@@ -17,6 +17,7 @@ from .models import (
     BackendConfig,
     Config,
     KindSettings,
+    MigrationConfig,
     NamespaceSettings,
     Setting,
     SigningConfig,
@@ -60,6 +61,9 @@ def defaults(registry: Registry = REGISTRY) -> list[Setting]:
         for driver in registry.names(kind):
             model = registry.get(kind, driver).config
             found += _model_defaults(model, (kind, "backends", driver))
+        found += _model_defaults(MigrationConfig, (kind, "migrations", "to-another"))
+    for driver in registry.names("ledger"):
+        found += _model_defaults(registry.get("ledger", driver).config, ("ledger", driver))
     for section, model in (("signing", SigningConfig), ("telemetry", TelemetryConfig)):
         found += _model_defaults(model, (section,))
     return found
@@ -90,6 +94,8 @@ def _config_leaves(config: Config) -> Iterator[tuple[Path, Any]]:
         for tenant_id, backends in kind.tenants.items():
             for backend, found in backends.items():
                 yield from _backend_leaves(found, (name, "tenants", tenant_id, "backends", backend))
+    if config.ledger is not None:
+        yield from _backend_leaves(config.ledger, ("ledger",))
     yield from _leaves(config.signing, ("signing",))
     yield from _leaves(config.telemetry, ("telemetry",))
 

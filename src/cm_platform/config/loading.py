@@ -14,7 +14,7 @@ from cm_platform.errors import ConfigInvalidError
 from cm_platform.registry import REGISTRY, Registry
 from cm_platform.routing import KINDS, Kind, did_you_mean
 
-from .backends import Workshop
+from .backends import Workshop, read_backend
 from .environment import overrides
 from .kinds import read_kind
 from .models import Config, SigningConfig, TelemetryConfig
@@ -24,6 +24,7 @@ from .tree import Path as TreePath
 from .tree import Tree, is_table, laid_over
 
 CONFIG_VARIABLE: Final = "CM_PLATFORM_CONFIG"
+LEDGER: Final = "ledger"
 
 # RFC 2104, section 3 (1997): a key shorter than the digest, 32 bytes, weakens the signature.
 _KEY_LENGTH: Final = 32
@@ -35,15 +36,12 @@ def load(
     environ: Mapping[str, str] | None = None,
     registry: Registry = REGISTRY,
     kinds: Mapping[str, Kind] = KINDS,
-    ledger_configured: bool = False,
 ) -> Config:
     """Read and check a configuration. No I/O but the one file.
 
     source: a TOML file; or its content as a mapping; or None for the file that the variable
         CM_PLATFORM_CONFIG names.
     environ: instead of the process's environment.
-    ledger_configured: something knows where each tenant's data is; without it, percentages and
-        remote flags are refused for kinds that hold data.
 
     Relative paths, also those from the environment, are relative to the file's directory (for
     a mapping: to the working directory). Raises `config_invalid` with every problem, one a
@@ -73,7 +71,6 @@ def load(
         environ=environ,
         registry=registry,
         kinds=kinds,
-        ledger_configured=ledger_configured,
     )
 
 
@@ -85,10 +82,9 @@ def build(
     environ: Mapping[str, str],
     registry: Registry,
     kinds: Mapping[str, Kind],
-    ledger_configured: bool,
 ) -> Config:
     """Lay the environment over a tree and check all of it."""
-    sections = [*kinds, "signing", "telemetry"]
+    sections = [*kinds, LEDGER, "signing", "telemetry"]
     tree = laid_over(tree, overrides(environ, sections, tree.table, problems))
     problems.origins = tree.origins
     problems.unknown_keys(tree.table, sections, ())
@@ -102,15 +98,19 @@ def build(
             problems.add((section,), f"must be a table: [{section}]")
             tables[section] = {}
     found = {
-        name: read_kind(shop, kind, tables[name], ledger_configured=ledger_configured)
+        name: read_kind(shop, kind, tables[name], ledger_configured=LEDGER in tree.table)
         for name, kind in kinds.items()
         if name in tree.table and is_table(tree.table[name])
     }
+    ledger = None
+    if LEDGER in tree.table and is_table(tree.table[LEDGER]):
+        ledger = read_backend(shop, LEDGER, LEDGER, tables[LEDGER], (LEDGER,))
     signing = _signing(problems, tables["signing"])
     telemetry = problems.validated(TelemetryConfig, tables["telemetry"], ("telemetry",))
     problems.check()
     config = Config(
         kinds={name: kind for name, kind in found.items() if kind is not None},
+        ledger=ledger,
         signing=signing or SigningConfig(),
         telemetry=telemetry or TelemetryConfig(),
         source_dir=directory,

@@ -72,10 +72,31 @@ class MigrationConfig(Settings):
 
     source: the backend that has the data.
     target: the backend that is to have it.
+    lease: seconds for which a process uses what the ledger said; a change of sides takes at
+        least as long.
+    upload_ttl: seconds that a URL to upload may live meanwhile.
+    soak: seconds between the change of sides and the end, at least.
+    shadow_sample: of all reads, the share whose other side is looked at, 0 to 1.
+    shadow_per_second: such looks in one process, at most.
+    max_divergence: of those looks, the share that may find a difference, 0 to 1.
+    staleness: seconds by which what is read of a cache may be late while it moves, at most; where
+        a store may show for so long what was deleted, the delete is kept as a tombstone. No
+        lower than the stores have it themselves.
+    concurrency: keys at once of a plan, a backfill, a verification, a repair.
+    rate: keys a second of a backfill, at most; 0 for no bound.
     """
 
     source: str
     target: str
+    lease: float = Field(default=5.0, ge=0.05, le=300, allow_inf_nan=False)
+    upload_ttl: int = Field(default=3600, ge=1, le=604_800)
+    soak: float = Field(default=86_400.0, ge=0, le=31_536_000, allow_inf_nan=False)
+    shadow_sample: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)
+    shadow_per_second: float = Field(default=10.0, ge=0, le=10_000, allow_inf_nan=False)
+    max_divergence: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    staleness: float = Field(default=120.0, ge=0, le=86_400, allow_inf_nan=False)
+    concurrency: int = Field(default=8, ge=1, le=256)
+    rate: float = Field(default=0.0, ge=0, le=1_000_000, allow_inf_nan=False)
 
 
 class BackendConfig(Settings):
@@ -167,10 +188,12 @@ class TelemetryConfig(Settings):
 class Config(Settings):
     """A whole configuration; made by `load` and `embedded`.
 
-    kinds: those that are configured. source_dir: what relative paths were relative to.
+    kinds: those that are configured. ledger: what knows where each tenant's data is; migrations,
+    percentages and remote flags need it. source_dir: what relative paths were relative to.
     """
 
     kinds: Mapping[str, KindConfig]
+    ledger: BackendConfig | None = None
     signing: SigningConfig = SigningConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     source_dir: Path

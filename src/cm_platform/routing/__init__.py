@@ -5,7 +5,7 @@ one) knows where the data is, and the table never guesses. The OpenFeature side 
 `cm_platform.routing.openfeature`, imported by who needs it.
 """
 
-from .judging import Evaluate, Ledger, Reason
+from .judging import Evaluate, Home, Reason, Whereabouts
 from .names import did_you_mean, is_name
 from .route import KINDS, Kind, Route, Stage, known_routes
 from .rules import Decision, Match, Rule, Rules, bucket
@@ -15,8 +15,8 @@ __all__ = [
     "KINDS",
     "Decision",
     "Evaluate",
+    "Home",
     "Kind",
-    "Ledger",
     "Match",
     "Reason",
     "Route",
@@ -25,6 +25,7 @@ __all__ = [
     "Rule",
     "Rules",
     "Stage",
+    "Whereabouts",
     "bucket",
     "did_you_mean",
     "is_name",

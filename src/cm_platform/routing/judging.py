@@ -16,15 +16,20 @@ Evaluate: TypeAlias = Callable[[str], str]
 Reason: TypeAlias = Literal["evaluation_failed", "invalid_route", "no_evidence", "not_proven"]
 
 
-class Ledger(Protocol):
-    """What knows where a tenant's data is."""
+class Whereabouts(Protocol):
+    """What knows where each tenant's data is: a ledger, as far as routes need it."""
 
     def authority(self, kind: str, tenant_id: str) -> str | None:
-        """The proven route, as text; None when the ledger cannot tell. May block.
+        """The proven route, as text; None for a tenant that was never migrated. May block.
 
-        A tenant that was never migrated has one too: where its data has always been.
+        Raises when the ledger cannot tell.
         """
         ...
+
+
+Home: TypeAlias = Callable[[str, "Route | None"], Route]
+"""Where the data of a tenant is that was never migrated, by the operator's word; given the
+tenant's id and the route that was requested, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +54,29 @@ class Judge:
     """Decides one kind's routes. Remembers nothing.
 
     evaluate: asks for a route. known: why a route cannot be taken, or None.
-    ledger: when given, it decides, and `evaluate` only requests.
+    ledger: when given, it decides, and `evaluate` only requests. home: for whom it knows nothing.
+    end: the backend that alone serves a route: a migration's source before it began, its target
+        when it is complete.
     """
 
     kind: str
     evaluate: Evaluate
     known: Callable[[Route], str | None]
-    ledger: Ledger | None = None
+    ledger: Whereabouts | None = None
+    home: Home | None = None
+    end: Callable[[Route], Route] | None = None
 
     def decide(self, tenant_id: str) -> Verdict:
         """Ask, and weigh the answer against the evidence, where there is a ledger. May block."""
         request = self._request(tenant_id)
         if self.ledger is None:
             return request
-        proof = self._proof(self.ledger, tenant_id)
+        proof = self._proof(self.ledger, tenant_id, request.route)
         requested = None if request.route is None else str(request.route)
         if proof.complaint is not None:
             return Verdict(None, replace(proof.complaint, requested=requested))
         complaint = request.complaint
-        if complaint is None and request.route != proof.route:
+        if complaint is None and self._end(request.route) != self._end(proof.route):
             complaint = Complaint(
                 "not_proven", "the ledger does not support the requested route", requested
             )
@@ -80,15 +89,20 @@ class Judge:
             return Verdict(None, Complaint("evaluation_failed", _described(error), cause=error))
         return self._checked(text, "the flag's value")
 
-    def _proof(self, ledger: Ledger, tenant_id: str) -> Verdict:
+    def _end(self, route: Route | None) -> Route | None:
+        return self.end(route) if self.end is not None and route is not None else route
+
+    def _proof(self, ledger: Whereabouts, tenant_id: str, requested: Route | None) -> Verdict:
         try:
             text = ledger.authority(self.kind, tenant_id)
         except Exception as error:  # noqa: BLE001 - whatever failed, there is no evidence
             return Verdict(None, Complaint("no_evidence", _described(error), cause=error))
         if text is None:
-            return Verdict(
-                None, Complaint("no_evidence", "the ledger does not know where its data is")
-            )
+            if self.home is None:
+                return Verdict(
+                    None, Complaint("no_evidence", "the ledger does not know where its data is")
+                )
+            return Verdict(self.home(tenant_id, requested))
         proof = self._checked(text, "the ledger's answer")
         if proof.complaint is None:
             return proof
@@ -113,4 +127,4 @@ def _described(error: Exception) -> str:
     return error.message if isinstance(error, PlatformError) else type(error).__name__
 
 
-__all__ = ["Complaint", "Evaluate", "Judge", "Ledger", "Reason", "Verdict"]
+__all__ = ["Complaint", "Evaluate", "Home", "Judge", "Reason", "Verdict", "Whereabouts"]

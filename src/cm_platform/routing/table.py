@@ -17,7 +17,7 @@ from typing import Final
 from cm_platform.errors import UnavailableError
 from cm_platform.runtime import SYSTEM_CLOCK, Clock
 
-from .judging import Complaint, Evaluate, Judge, Ledger, Reason
+from .judging import Complaint, Evaluate, Home, Judge, Reason, Whereabouts
 from .route import Kind, Route
 
 logger = logging.getLogger("cm_platform.routing")
@@ -69,7 +69,7 @@ class RouteTable:
     known: why a route cannot be taken (`known_routes`), or None.
     ttl: seconds that a route is used without asking again.
     on_event: told of every refresh whose request was not followed.
-    ledger: when given, it decides, and `evaluate` only requests.
+    ledger: when given, it decides, and `evaluate` only requests. home, end: see `Judge`.
     capacity: tenants remembered; beyond, those refreshed longest ago are forgotten.
     """
 
@@ -96,12 +96,14 @@ class RouteTable:
         ttl: float,
         clock: Clock = SYSTEM_CLOCK,
         on_event: Callable[[RouteEvent], None],
-        ledger: Ledger | None = None,
+        ledger: Whereabouts | None = None,
+        home: Home | None = None,
+        end: Callable[[Route], Route] | None = None,
         capacity: int = CAPACITY,
     ) -> None:
         self.kind = kind
         self.generation = 0
-        self._judge = Judge(kind.name, evaluate, known, ledger)
+        self._judge = Judge(kind.name, evaluate, known, ledger, home, end)
         self._ttl = ttl
         self._now = clock.monotonic
         self._on_event = on_event

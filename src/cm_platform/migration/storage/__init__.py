@@ -1,0 +1,1 @@
+"""Object storage that is moving from one backend to another."""
