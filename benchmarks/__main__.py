@@ -1,4 +1,4 @@
-"""python -m benchmarks [--json FILE] [--rounds N] [resolution|layers|storage|cache|gateway ...]"""
+"""python -m benchmarks [--json FILE] [--rounds N] [PART ...]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from benchmarks import cache, gateway, layers, resolution, storage
+from benchmarks import cache, gateway, layers, migration, resolution, storage
 from benchmarks.report import Finding, as_json, as_markdown, show
 
 
@@ -50,12 +50,18 @@ def _gateway(rounds: int) -> list[Finding]:
         return [gateway.signing(rounds), gateway.batches(url, rounds)]
 
 
+def _migration(rounds: int) -> list[Finding]:
+    with migration.stores() as made:
+        return [*migration.stages(made, rounds), migration.pauses(made)]
+
+
 PARTS: dict[str, Callable[[int], list[Finding]]] = {
     "resolution": _resolution,
     "layers": _layers,
     "storage": _storage,
     "cache": _cache,
     "gateway": _gateway,
+    "migration": _migration,
 }
 
 
