@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENVIRONMENT = {
+    "PGPASSWORD": "password",
     "CM_SIGNING_KEY": "a-signing-key-of-32-characters-xx",
     "CF_ACCOUNT_ID": "0123456789abcdef0123456789abcdef",
     "CM_GATEWAY_SECRET": "a-gateway-secret-of-32-characters",
