@@ -87,7 +87,7 @@ quick: sync ## the tests alone, up to the first failure; ARGS="-k presign" narro
 	$(PYTHON) -m pytest -x $(ARGS)
 
 prove: sync ## the long proofs, samples of which are in `make test`
-	$(PYTHON) -m pytest -m prove $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m prove $(ARGS)
 
 demo: sync ## the library at work, without an account
 	@.venv/bin/cm-platform demo $(ARGS)
