@@ -121,6 +121,8 @@ async def prove(
             while time.monotonic() - began < seconds:
                 await walk.there_and_back()
             await walk.there()
+        except DivergedError as error:
+            report(Progress("ends early", waiting=str(error)))
         finally:
             killer.cancel()
             await asyncio.gather(killer, return_exceptions=True)
@@ -133,6 +135,10 @@ async def prove(
     proof.violations = histories.judge()
     proof.seconds = time.monotonic() - began
     return proof
+
+
+class DivergedError(Exception):
+    """The verdict is known before the walk is over."""
 
 
 class _Walk:
@@ -167,9 +173,10 @@ class _Walk:
                 return
             if found["divergent"]:
                 self.proof.divergent += found["divergent"]
-                raise AssertionError(f"the sides differ: {found['differences']}")
+                raise DivergedError("the two sides differ")
             await self.repeat(self.control.repair)
-        raise AssertionError("no verification could read everything")
+        self.proof.divergent += 1
+        raise DivergedError("no verification could read everything")
 
     async def repeat(self, act: Callable[[], Any]) -> Any:
         """The act, until no fault comes in between."""
