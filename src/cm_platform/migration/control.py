@@ -47,6 +47,7 @@ from .stages import (
     previous_stage,
     settling_left,
 )
+from .starting import check_accepted, check_declared, under_way
 
 _SKIPPED: Final = 1000
 _MINUTES: Final = 300.0
@@ -192,27 +193,13 @@ class AsyncMigration:
         accepted, or nothing was declared, or a migration is under way, or the tenant's data is
         not on the source.
         """
-        if not no_other_writers:
-            raise PreconditionFailedError(
-                "nobody can check whether other programs write this tenant's data: declare that "
-                "there are none, or that they are stopped (--no-other-writers)",
-                not_sent=True,
-            )
+        check_declared(no_other_writers)
         await self.check_home()
         before = await persist(self._runtime, self._ledger.state, self._subject)
         if before is not None and before.stage not in (Stage.OFF, Stage.COMPLETE):
-            raise _under_way()
+            raise under_way()
         plan = await self.plan(report)
-        if plan.obstacles:
-            raise PreconditionFailedError(
-                f"{plan.obstacles} kinds of obstacles stand against it: see `plan`", not_sent=True
-            )
-        if plan.losses and not accept_losses:
-            raise PreconditionFailedError(
-                f"{plan.losses} kinds of losses were not accepted: see `plan`, then accept them "
-                "(--accept-losses)",
-                not_sent=True,
-            )
+        check_accepted(plan, accept_losses)
         evidence = {"losses": plan.losses, "accepted": accept_losses, "no_other_writers": True}
         move = Move(_new_id(), Stage.OFF, self._who, evidence)
         terms = self._terms
@@ -222,7 +209,7 @@ class AsyncMigration:
         try:
             state = await persist(self._runtime, self._ledger.start, self._subject, terms, move)
         except Fenced as error:
-            raise _under_way() from error
+            raise under_way() from error
         await persist(self._runtime, self._ledger.note, self._subject, PLAN, dict(plan.body))
         return state
 
@@ -407,12 +394,6 @@ class AsyncMigration:
         """Objects, as far as somebody has counted them."""
         notes = await persist(self._runtime, self._ledger.notes, self._subject)
         return known_objects(notes, await self.log())
-
-
-def _under_way() -> PreconditionFailedError:
-    return PreconditionFailedError(
-        "a migration of this tenant is under way already: see `status`", not_sent=True
-    )
 
 
 def _whoami() -> str:
