@@ -86,11 +86,12 @@ from typing import Any
 from cm_platform.routing import Stage
 from cm_platform.runtime import drive
 
-from .control import AsyncMigration, Stepped
+from .control import AsyncMigration
 from .ledger import Skipped, State, Subject, Terms, Transition
 from .mover import Planned
 from .progress import Report, unwatched
 from .stages import Evidence
+from .stepping import Stepped
 """,
         words={},
     ),

@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 from cm_platform.config import MigrationConfig
 from cm_platform.errors import DeadlineExceededError, UnavailableError
 from cm_platform.migration import points
-from cm_platform.migration.control import AsyncMigration, Stepped
+from cm_platform.migration.control import AsyncMigration
 from cm_platform.migration.intents import Intents
 from cm_platform.migration.lease import StageLease
 from cm_platform.migration.ledger import Pending, State, Subject, Terms
@@ -19,6 +19,7 @@ from cm_platform.migration.ledgers.sqlite import SqliteConfig, SqliteLedger
 from cm_platform.migration.ledgers.sqlite.ledger import MEMORY
 from cm_platform.migration.opening import Sides
 from cm_platform.migration.points import Point
+from cm_platform.migration.stepping import Stepped
 from cm_platform.migration.storage.assembling import assemble
 from cm_platform.migration.storage.pair import Pair
 from cm_platform.migration.storage.reconcile import Reconciler

@@ -28,8 +28,8 @@ from .migrate_options import (
 from .migrate_progress import Watch
 
 if TYPE_CHECKING:
-    from cm_platform.migration.control import Stepped
     from cm_platform.migration.overview import Step
+    from cm_platform.migration.stepping import Stepped
 
 LONGEST_PAUSE: Final = 1.0
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from cm_platform.errors import (
@@ -48,21 +45,10 @@ from .stages import (
     settling_left,
 )
 from .starting import check_accepted, check_declared, under_way
+from .stepping import Stepped, new_id, whoami
 
 _SKIPPED: Final = 1000
 _MINUTES: Final = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stepped:
-    """A stage was entered. overridden: the evidence that was missing and overridden.
-
-    paused: seconds that no write could begin, 0 where the authority stayed.
-    """
-
-    state: State
-    overridden: tuple[str, ...] = ()
-    paused: float = 0.0
 
 
 class AsyncMigration:
@@ -92,7 +78,7 @@ class AsyncMigration:
         self._max_divergence = max_divergence
         self._subject = subject
         self._terms = terms
-        self._who = who or _whoami()
+        self._who = who or whoami()
         self._home = home
 
     def __repr__(self) -> str:
@@ -201,7 +187,7 @@ class AsyncMigration:
         plan = await self.plan(report)
         check_accepted(plan, accept_losses)
         evidence = {"losses": plan.losses, "accepted": accept_losses, "no_other_writers": True}
-        move = Move(_new_id(), Stage.OFF, self._who, evidence)
+        move = Move(new_id(), Stage.OFF, self._who, evidence)
         terms = self._terms
         if before is not None:
             # Answers of before may still be in use, and they were lent for that long.
@@ -266,8 +252,9 @@ class AsyncMigration:
     ) -> Stepped:
         """Enter the next stage.
 
-        to: that stage, if it is to be sure of it. override: why missing evidence does not
-            matter; it is written down. patience: seconds that a change of sides may take in all; left out, as long as URLs to
+        to: that stage, if it is to be sure of it.
+        override: why missing evidence does not matter; it is written down.
+        patience: seconds that a change of sides may take in all; left out, as long as URLs to
             upload may live, and some minutes.
         longest_pause: seconds that it may keep writers waiting.
 
@@ -286,7 +273,7 @@ class AsyncMigration:
                 f"the evidence does not support {to}: " + "; ".join(lacks), not_sent=True
             )
         told = {**evidence.to_dict(), "missing": lacks}
-        move = Move(_new_id(), to, self._who, told, override if lacks else None)
+        move = Move(new_id(), to, self._who, told, override if lacks else None)
         if is_flip(before, to) or to is Stage.COMPLETE:
             # What is left behind at the end is left whole: nothing is under way just then.
             state, paused = await self._flipped(
@@ -394,18 +381,6 @@ class AsyncMigration:
         """Objects, as far as somebody has counted them."""
         notes = await persist(self._runtime, self._ledger.notes, self._subject)
         return known_objects(notes, await self.log())
-
-
-def _whoami() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
 
 
 __all__ = ["AsyncMigration", "Stepped"]

@@ -8,11 +8,12 @@ from typing import Any
 from cm_platform.routing import Stage
 from cm_platform.runtime import drive
 
-from .control import AsyncMigration, Stepped
+from .control import AsyncMigration
 from .ledger import Skipped, State, Subject, Terms, Transition
 from .mover import Planned
 from .progress import Report, unwatched
 from .stages import Evidence
+from .stepping import Stepped
 
 
 class Migration:
@@ -131,8 +132,9 @@ class Migration:
     ) -> Stepped:
         """Enter the next stage.
 
-        to: that stage, if it is to be sure of it. override: why missing evidence does not
-            matter; it is written down. patience: seconds that a change of sides may take in all; left out, as long as URLs to
+        to: that stage, if it is to be sure of it.
+        override: why missing evidence does not matter; it is written down.
+        patience: seconds that a change of sides may take in all; left out, as long as URLs to
             upload may live, and some minutes.
         longest_pause: seconds that it may keep writers waiting.
 
