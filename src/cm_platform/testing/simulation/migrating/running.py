@@ -19,16 +19,18 @@ from cm_platform.testing.simulation.points import CrashPoints
 from cm_platform.testing.simulation.scheduler import Simulation
 from cm_platform.testing.simulation.store import SimulatedStore, differences
 from cm_platform.testing.simulation.stuck import SimulationError
-from cm_platform.testing.simulation.tasks import Task
 
+from .balance import Balance
 from .clients import Client
 from .crashing import JANITOR, Crash, StagedPoints
 from .operating import Operator, settle
 from .recording import Record
 from .scenario import Scenario, Value
-from .world import SUBJECT, LedgerServer, World
+from .world import SUBJECT, LedgerServer, Member, World
 
 _MOST_STEPS = 200_000
+_LIVES = 3
+_PART_SIZE = "PART_SIZE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Outcome:
     operations: of clients, by outcome. reached: the points of the protocol. retried: what the
     operator had to do again. stage: the last one. trace: if it was asked for. places: the
     points with their stages, in order, died: the crashes there, both if it was asked for.
+    looks: how often both stores were compared on the way, see `Balance`.
     """
 
     seed: int
@@ -58,6 +61,7 @@ class Outcome:
     trace: Sequence[str] = ()
     places: Sequence[Crash] = ()
     died: Sequence[Crash] = ()
+    looks: int = 0
 
 
 def simulate(
@@ -104,14 +108,13 @@ def simulate(
 @contextmanager
 def _copied_in_parts(size: int | None) -> Generator[None, None, None]:
     """Objects of more than so many bytes are copied in parts: simulated ones are small."""
-    before = reconcile.PART_SIZE
+    before: int = getattr(reconcile, _PART_SIZE)
     if size is not None:
-        # Known by its name, as a mutant would be.
-        vars(reconcile)["PART_SIZE"] = size
+        setattr(reconcile, _PART_SIZE, size)
     try:
         yield
     finally:
-        vars(reconcile)["PART_SIZE"] = before
+        setattr(reconcile, _PART_SIZE, before)
 
 
 class _Run:
@@ -128,6 +131,7 @@ class _Run:
         self.world = World(simulation, scenario, server)
         self.record = Record(self.world.store_faults)
         self.operator = Operator(self.world)
+        self.balance = Balance(self.world)
         self.initial: dict[str, Value] = {}
         self.wrong: list[str] = []
 
@@ -135,11 +139,13 @@ class _Run:
         simulation, points = self.simulation, self.points
         self._furnish()
         try:
-            self._run()
+            with self.balance.watched():
+                self._run()
         except SimulationError as error:
             self.wrong.append(f"{type(error).__name__}: {error}")
         else:
             self.wrong += self.operator.found
+            self.wrong += self.balance.found
             self._judge()
         stage = self._stage()
         return Outcome(
@@ -158,6 +164,7 @@ class _Run:
             simulation.trace or (),
             points.places if isinstance(points, StagedPoints) else (),
             points.died if isinstance(points, StagedPoints) else (),
+            self.balance.looks,
         )
 
     def _furnish(self) -> None:
@@ -175,29 +182,43 @@ class _Run:
 
     def _run(self) -> None:
         simulation, world, scenario = self.simulation, self.world, self.scenario
-        tasks: list[Task[None]] = []
-        for number in range(scenario.processes):
-            member = world.join(f"app{number}")
-            for client in range(scenario.clients):
-                name = f"{number}{'xyz'[client]}"
-                one = Client(
-                    name,
-                    member.storage,
-                    member.runtime,
-                    simulation,
-                    self.record,
-                    scenario,
-                    (world.source, world.target),
-                    self.points,
-                    only_reads=number >= scenario.processes - scenario.readers,
-                )
-                tasks.append(member.process.spawn(one.run(), name))
+        keepers = [
+            simulation.process(f"keeper{number}").spawn(self._kept(number))
+            for number in range(scenario.processes)
+        ]
         watching = simulation.process("watch").spawn(self.operator.watch())
-        simulation.run(until=[*tasks, watching], max_steps=_MOST_STEPS)
+        simulation.run(until=[*keepers, watching], max_steps=_MOST_STEPS)
         world.stop_faults()
         janitor = world.join(JANITOR, calm=True)
         settling = janitor.process.spawn(settle(world, janitor))
         simulation.run(until=settling, max_steps=_MOST_STEPS)
+
+    async def _kept(self, number: int) -> None:
+        """An application. When it dies, another one goes on with what its clients had to do."""
+        left = [self.scenario.operations] * self.scenario.clients
+        for life in range(_LIVES):
+            member = self.world.join(f"app{number}.{life}")
+            clients = [self._client(member, number, life, i, n) for i, n in enumerate(left)]
+            tasks = [member.process.spawn(client.run(), client.name) for client in clients]
+            while not all(task.is_over for task in tasks):
+                await self.simulation.sleep(2.0)
+            left = [client.left for client in clients]
+            if not any(left):
+                return
+
+    def _client(self, member: Member, number: int, life: int, client: int, left: int) -> Client:
+        return Client(
+            f"{number}{'xyz'[client]}{life or ''}",
+            member.storage,
+            member.runtime,
+            self.simulation,
+            self.record,
+            self.scenario,
+            (self.world.source, self.world.target),
+            self.points,
+            left=left,
+            only_reads=number >= self.scenario.processes - self.scenario.readers,
+        )
 
     def _judge(self) -> None:
         world = self.world

@@ -77,9 +77,10 @@ _LEDGER_FAULTS: Final = (
 class Times:
     """Seconds, all of them.
 
-    lease, soak: as configured. act: that an operation may take. lifetime: that a request may
-    live on, as the stores declare; it is less by what a process may be stalled. upload: that a
-    URL to upload is valid. slow: that a slow request is on its way, in one direction. stalled:
+    lease, soak: as configured. act: that an operation may take. wait: after which a client gives
+    up; more than `act` where calls block, and nobody can interrupt them. lifetime: that a request
+    may live on, as the stores declare; it is less by what a process may be stalled. upload: that
+    a URL to upload is valid. slow: that a slow request is on its way, in one direction. stalled:
     that a process may stand still.
     """
 
@@ -98,8 +99,8 @@ class Scenario:
     """Who takes part, and what befalls them.
 
     course: the stages to be reached, one after the other. processes, clients, operations: how
-    many applications, clients of each, operations of each client. keys: what they work on.
-    readers: how many of the processes only read.
+    many applications, clients of each, operations of each client. readers: how many of the
+    processes only read. keys: what they work on.
     acts: what clients do, and how often. moments: at which they like to be in the way.
     source_lacks, target_lacks: what each store cannot do. unique_etags: of each write, not of
     its bytes.
