@@ -1,27 +1,39 @@
-"""What reads and writes in one: counters, conditions, times. Done on the authority only, after
-the value was brought there and taken from the other side; and never twice."""
+"""What reads and writes in one: counters, conditions, times.
+
+Done where the key belongs to (`moving.py`), by the store's own atomic step. It fails where the
+key was given away, and is then done where it went: so nothing is lost or gained by a change of
+sides, and nobody has to stand still for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from cm_platform.cache.backend import CacheBackend, CacheCapability, Condition, Counted, Stored
-from cm_platform.errors import UnsupportedError
+from cm_platform.errors import (
+    NotFoundError,
+    PreconditionFailedError,
+    UnavailableError,
+    UnsupportedError,
+)
 
-from .judging import own_generation, stamped, version_of
+from .judging import stamped, version_of
+from .marks import is_mark
 from .moving import Moving
 from .names import Kept, Name, read_name
 from .pair import Pair
-from .reads import Reader
+from .reads import Here, Reader
 from .standing import Stand, Standing, capabilities_in
 from .writes import Writer
 
 T = TypeVar("T")
 
+_ROUNDS: Final = 32
+
 
 class Atomics:
-    """Linearizable as long as nothing changes sides, `ambiguous` for what does so meanwhile."""
+    """Linearizable, with all who use the same key, in all stages."""
 
     __slots__ = ("_moving", "_pair", "_reader", "_stand", "_writer")
 
@@ -46,15 +58,24 @@ class Atomics:
         """See `CacheBackend.set`."""
         name = read_name(key)
         standing = await self._begun(CacheCapability.CONDITIONAL_SET, name)
-        if name.is_version:
-            stored = await self._set_version_if(standing, partition, key, name, value, only_if)
+        for _ in range(_ROUNDS):
+            if self._is_direct(standing) and not name.is_version:
+                answer = await self._on(
+                    standing, lambda b: b.set(partition, key, value, ttl=ttl, only_if=only_if)
+                )
+                stored = answer.stored
+                break
+            here, standing = await self._mine(standing, partition, key, name)
+            if name.is_version and standing.left is not None and only_if == "absent":
+                # What is there is not to count any more than what is here.
+                await self._raise_left(standing, partition, key, value)
+            stored = (here.value is not None) == (only_if == "present")
+            if not stored or await self._swap(standing, partition, key, here.stored, value, ttl):
+                break
         else:
-            await self._brought(standing, partition, key, name)
-            answer = await self._on(
-                standing, lambda b: b.set(partition, key, value, ttl=ttl, only_if=only_if)
-            )
-            stored = answer.stored
-        await self._writer.confirm(standing, stored)
+            raise _met_too_many()
+        if stored:
+            await self._writer.confirm(standing, stored)
         return Stored(stored, await self._writer.along(standing, partition, along, ()))
 
     async def compare_and_set(
@@ -69,12 +90,17 @@ class Atomics:
         name = read_name(key)
         standing = await self._begun(CacheCapability.COMPARE_AND_SET, name)
         if name.is_version and value is not None:
-            swapped = await self._raise(standing, partition, key, name, value)
-        elif self._reader.is_plain(standing) or name.kept is Kept.LOCK:
+            return await self._raised(standing, partition, key, name, value)
+        if self._reader.is_plain(standing) or name.kept is Kept.LOCK:
             swapped = await self._swap(standing, partition, key, expected, value, ttl)
+            if not swapped and expected is None:
+                # Perhaps what is there is no value.
+                here, standing = await self._mine(standing, partition, key, name)
+                swapped = here.value is None and await self._swap(
+                    standing, partition, key, here.stored, value, ttl
+                )
         else:
-            await self._brought(standing, partition, key, name)
-            here = (await self._reader.here(standing, partition, {key: name}))[key]
+            here, standing = await self._mine(standing, partition, key, name)
             swapped = here.value == expected and await self._swap(
                 standing, partition, key, here.stored, value, ttl
             )
@@ -92,52 +118,54 @@ class Atomics:
         """See `CacheBackend.increment`."""
         name = read_name(key)
         standing = await self._begun(CacheCapability.ATOMIC_INCREMENT, name)
-        is_plain = self._reader.is_plain(standing)
-        told = None
-        if not is_plain:
-            await self._brought(standing, partition, key, name)
-            if initial is not None and name.kept is Kept.VALUE:
-                told, initial = await self._begins(standing, partition, name, initial)
-        counted = await self._on(
-            standing,
-            lambda b: b.increment(
-                partition, key, amount, initial=initial, ttl=ttl, along=along if is_plain else ()
-            ),
-        )
-        await self._writer.confirm(standing, counted)
-        if is_plain:
-            return counted
-        seen = await self._writer.along(standing, partition, along, ())
-        return Counted(counted.value, max(counted.stamp, told or 0), seen)
-
-    async def _begins(
-        self, standing: Standing, partition: str, name: Name, initial: bytes
-    ) -> tuple[int | None, bytes]:
-        """How a counter begins on the authority, and what the service is told of its generation.
-
-        Stores compare generations by themselves, and the service may know a higher one, of the
-        other side: a counter must not begin anew because of that.
-        """
-        generation = name.generation
-        stored = (await self._pair.fetch(standing.authority, partition, [generation]))[generation]
-        own = own_generation(self._pair, standing, standing.authority, stored)
-        told = self._reader.told(standing, partition, name.namespace, own)
-        return told, initial if own is None else stamped(initial, own)
+        for _ in range(_ROUNDS):
+            is_plain = self._reader.is_plain(standing)
+            asked = along if is_plain else ()
+            beginning = initial
+            if not is_plain:
+                here, standing = await self._mine(standing, partition, key, name)
+                if here.value is None and here.stored is not None:
+                    await self._swap(standing, partition, key, here.stored, None, None)
+                if initial is not None and name.kept is Kept.VALUE:
+                    own, _ = await self._reader.generation(standing, partition, name)
+                    # Stores compare generations by themselves, and the service may know a higher
+                    # one, the other side's: a counter must not begin anew because of that.
+                    beginning = initial if own is None else stamped(initial, own)
+            try:
+                counted = await self._added(standing, partition, key, amount, beginning, ttl, asked)
+            except PreconditionFailedError:
+                if not await self._is_given(standing, partition, key):
+                    raise
+                _, standing = await self._mine(standing, partition, key, name, anew=True)
+                continue
+            await self._writer.confirm(standing, counted)
+            if self._reader.is_plain(standing):
+                return counted
+            return await self._told(standing, partition, name, counted, along)
+        raise _met_too_many()
 
     async def ttl(self, partition: str, key: str) -> float | None:
         """See `CacheBackend.ttl`."""
         name = read_name(key)
         standing = await self._begun(CacheCapability.EXPIRE, name)
-        await self._brought(standing, partition, key, name)
+        if not self._is_direct(standing):
+            here, standing = await self._mine(standing, partition, key, name)
+            if here.value is None:
+                raise NotFoundError("there is no such value")
         return await self._on(standing, lambda b: b.ttl(partition, key))
 
     async def expire(self, partition: str, key: str, ttl: float | None) -> bool:
         """See `CacheBackend.expire`."""
         name = read_name(key)
         standing = await self._begun(CacheCapability.EXPIRE, name)
-        await self._brought(standing, partition, key, name)
+        if not self._is_direct(standing):
+            here, standing = await self._mine(standing, partition, key, name)
+            if here.value is None:
+                return False
         there = await self._on(standing, lambda b: b.expire(partition, key, ttl))
         return await self._writer.confirm(standing, there)
+
+    # Parts of it ---------------------------------------------------------------------------
 
     async def _begun(self, capability: CacheCapability, name: Name) -> Standing:
         standing = await self._stand.current()
@@ -153,40 +181,97 @@ class Atomics:
             )
         return standing
 
-    async def _brought(self, standing: Standing, partition: str, key: str, name: Name) -> None:
-        """Bring the key over, and take it from where it was left: it counts in one place."""
-        if standing.is_plain or name.is_version or name.kept is Kept.LOCK:
-            return
-        await self._moving.settle(standing, partition, key)
-        for failure in (await self._writer.take(standing, partition, (key,))).values():
-            raise failure
+    def _is_direct(self, standing: Standing) -> bool:
+        """Whether nobody may have given the key away."""
+        return self._reader.is_plain(standing) and not standing.copies
 
-    async def _set_version_if(
+    async def _mine(
+        self, standing: Standing, partition: str, key: str, name: Name, *, anew: bool = False
+    ) -> tuple[Here, Standing]:
+        """What the authority has of a key that belongs to it, and by what standing.
+
+        anew: ask the ledger again first.
+        """
+        if anew:
+            standing = await self._stand.refreshed()
+        here = await self._moving.settle(standing, partition, key)
+        if here.value is None and standing.left is None and here.stored is not None:
+            # It was given away, to a side of which this process knows nothing yet, or which was
+            # left behind since.
+            now = await self._stand.refreshed()
+            if now.epoch != standing.epoch:
+                return await self._mine(now, partition, key, name)
+        return here, standing
+
+    async def _is_given(self, standing: Standing, partition: str, key: str) -> bool:
+        stored = (await self._pair.fetch(standing.authority, partition, [key]))[key]
+        return stored is None or is_mark(stored)
+
+    async def _added(
         self,
         standing: Standing,
         partition: str,
         key: str,
-        name: Name,
-        value: bytes,
-        only_if: Condition,
-    ) -> bool:
-        """What is there may be of before a flush, and then it is not there."""
-        here = (await self._reader.here(standing, partition, {key: name}))[key]
-        if (here.value is not None) != (only_if == "present"):
-            return False
-        return await self._swap(standing, partition, key, here.stored, value, None)
+        amount: int,
+        initial: bytes | None,
+        ttl: float | None,
+        along: Sequence[str],
+    ) -> Counted:
+        return await self._on(
+            standing,
+            lambda b: b.increment(partition, key, amount, initial=initial, ttl=ttl, along=along),
+        )
 
-    async def _raise(
+    async def _told(
+        self,
+        standing: Standing,
+        partition: str,
+        name: Name,
+        counted: Counted,
+        along: Sequence[str],
+    ) -> Counted:
+        """What the service is told of a sum: under which generation it counts, if it does."""
+        stamp = counted.stamp
+        if name.kept is Kept.VALUE:
+            own, told = await self._reader.generation(standing, partition, name)
+            if own is not None and told is not None and stamp >= own:
+                stamp = max(stamp, told)
+        seen = await self._writer.along(standing, partition, along, ())
+        return Counted(counted.value, stamp, seen)
+
+    async def _raised(
         self, standing: Standing, partition: str, key: str, name: Name, value: bytes
     ) -> bool:
-        """Raise a version to that at least, and above what it is: what was expected may be the
-        other side's, so that nobody knows whether somebody else has raised it since."""
-        here = (await self._reader.here(standing, partition, {key: name}))[key]
-        version = max(version_of(value) or 0, (version_of(here.value) or 0) + 1)
+        """Raise a version to that at least, and above what it is.
+
+        What was expected may be the other side's, so that nobody knows whether somebody else has
+        raised it since; and what was raised before the sides changed is raised once more, above
+        whatever was brought over meanwhile.
+        """
+        version = version_of(value) or 0
+        for _ in range(_ROUNDS):
+            here = await self._reader.one(standing, partition, key, name)
+            version = max(version, (version_of(here.value) or 0) + 1)
+            if not await self._raise(standing, partition, key, here.stored, version):
+                continue
+            now = await self._writer.sure(standing)
+            if standing.same_way(now):
+                return True
+            standing = now
+            version += 1
+        raise _met_too_many()
+
+    async def _raise(
+        self, standing: Standing, partition: str, key: str, stored: bytes | None, version: int
+    ) -> bool:
+        value = b"%d" % version
+        await self._raise_left(standing, partition, key, value)
+        return await self._swap(standing, partition, key, stored, value, None)
+
+    async def _raise_left(self, standing: Standing, partition: str, key: str, value: bytes) -> None:
         side = standing.left
         if side is not None:
-            await self._pair.on(side, lambda b: b.set(partition, key, b"%d" % version, ttl=None))
-        return await self._swap(standing, partition, key, here.stored, b"%d" % version, None)
+            await self._pair.on(side, lambda b: b.set(partition, key, value, ttl=None))
 
     async def _swap(
         self,
@@ -203,6 +288,12 @@ class Atomics:
 
     async def _on(self, standing: Standing, call: Callable[[CacheBackend], Awaitable[T]]) -> T:
         return await self._pair.on(standing.authority, call)
+
+
+def _met_too_many() -> UnavailableError:
+    return UnavailableError(
+        "too many writers met on one key of a cache that moves; try again later", retryable=True
+    )
 
 
 __all__ = ["Atomics"]

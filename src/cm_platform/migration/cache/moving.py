@@ -1,9 +1,17 @@
 """Bringing a key to the authority from the side on which it was left: exactly, or not at all.
 
-A place is held on the authority first, by bytes that nobody else has; then the value is read
-where it was left; then it takes exactly that place. Whoever writes or deletes the key meanwhile
-takes the place away, and whoever does so before it was held has taken the value from the other
-side before. So nothing older ever comes upon something newer, and no clock is asked.
+A key belongs to one side at any time, and who changes that leaves a trace of it in one atomic
+step on each:
+
+    authority     other side           whose it is
+    -             value                the other side's
+    place p       value                the other side's; somebody is about to fetch it
+    place p       moved to p, value    the authority's, under that place: anybody may put it there
+    value         moved to p           the authority's
+
+So a counter is added to where it is, or the addition fails; a value is never in two places; and
+nobody who acts by what the ledger said before can do harm: he finds a mark where he looked for a
+value. What dies on the way is taken on by whoever asks next.
 """
 
 from __future__ import annotations
@@ -14,9 +22,10 @@ from typing import Final
 
 from cm_platform.cache.backend import CacheCapability
 from cm_platform.errors import NotFoundError, PlatformError, UnavailableError
+from cm_platform.migration.ledger import Side
 
 from .judging import is_entry, seconds_left, version_of
-from .marks import COMING_TTL, coming
+from .marks import LONGEST, belongs, carried, coming, ends_of, is_coming, is_moved, moved
 from .names import Kept, Name, read_name
 from .pair import Pair
 from .reads import Here, Reader
@@ -38,13 +47,9 @@ class Moving:
         self._pair = pair
 
     def can(self, standing: Standing) -> bool:
-        """Whether a value can be brought exactly: where the authority can compare and set, and
-        the other side shows what it has."""
-        return (
-            standing.left is not None
-            and not standing.late
-            and self._pair.has(standing.authority, CacheCapability.COMPARE_AND_SET)
-        )
+        """Whether a value can be brought exactly: where both sides can compare and set, and show
+        what they have."""
+        return standing.left is not None and self._pair.is_exact
 
     def brought(self, standing: Standing, partition: str, keys: Sequence[str]) -> None:
         """Bring over in the background what a read has found where it was left."""
@@ -62,35 +67,89 @@ class Moving:
         self._pair.runtime.spawn(bring())
 
     async def settle(self, standing: Standing, partition: str, key: str) -> Here:
-        """See to it that what counts under a key is on the authority; what is there then."""
+        """See to it that the key belongs to the authority; what it has under it then."""
         name = read_name(key)
         if name.is_version:
             return await self._raise(standing, partition, key, name)
+        side = standing.authority
         for _ in range(_ROUNDS):
-            here = (await self.reader.here(standing, partition, {key: name}))[key]
+            here = await self.reader.one(standing, partition, key, name)
             if here.value is not None or not self.can(standing):
                 return here
-            place = coming()
-            if not await self._swap(standing, partition, key, here.stored, place, COMING_TTL):
+            place = here.stored
+            if not is_coming(place):
+                if await self._is_settled(standing, partition, key, here.stored):
+                    return here
+                place = coming()
+                if not await self._swap(side, partition, key, here.stored, place, LONGEST):
+                    continue
+            assert place is not None  # noqa: S101 - held, or found held
+            found, given = await self._take(standing, partition, key, name, place, here.told)
+            if not given:
                 continue
-            value, left = await self._left_there(standing, partition, key, name, here.told)
-            if await self._swap(standing, partition, key, place, value, left):
+            value, left = found
+            if await self._swap(side, partition, key, place, value, left):
                 return Here(value, value, here.told)
         raise _met_too_many()
 
-    async def _left_there(
-        self, standing: Standing, partition: str, key: str, name: Name, told: int | None
-    ) -> tuple[bytes | None, float | None]:
-        """The value that was left and its seconds, where it has any."""
-        value = (await self.reader.there(standing, partition, {key: name}, {key: told})).get(key)
-        if value is None:
-            return None, None
-        if name.kept is Kept.VALUE and is_entry(value):
-            return value, seconds_left(value, self._pair.runtime.clock.wall())
+    async def _is_settled(
+        self, standing: Standing, partition: str, key: str, stored: bytes | None
+    ) -> bool:
+        """Whether the other side has given the key away already: then, where the authority has
+        nothing, there is nothing.
+
+        stored: what the authority has. What it has given away itself, and is not there yet, is
+        brought there first: nothing else tells what it was.
+        """
         side = standing.left
-        assert side is not None  # noqa: S101 - it was found there
+        assert side is not None  # noqa: S101 - who asks has looked
+        there = (await self._pair.fetch(side, partition, [key]))[key]
+        if stored is not None and belongs(stored, there):
+            value, left = self._under_way(stored, there)
+            await self._swap(side, partition, key, there, value, left)
+            return False
+        return stored is None and is_moved(there)
+
+    async def _take(
+        self,
+        standing: Standing,
+        partition: str,
+        key: str,
+        name: Name,
+        place: bytes,
+        told: int | None,
+    ) -> tuple[tuple[bytes | None, float | None], bool]:
+        """Take what counts from the other side, for that place: the value and its seconds, and
+        whether it was taken, now or before."""
+        side = standing.left
+        assert side is not None  # noqa: S101 - as above
+        stored, value = await self.reader.left(standing, partition, key, name, told)
+        if stored is not None and belongs(stored, place):
+            return self._under_way(stored, place), True
+        left: float | None = None
+        now = self._pair.runtime.clock.wall()
+        if value is not None:
+            left = seconds_left(value, now)
+            if not (name.kept is Kept.VALUE and is_entry(value)):
+                value, left = await self._raw(side, partition, key, value)
+        mark = moved(place, value, None if left is None else now + left)
+        given = await self._swap(side, partition, key, stored, mark, LONGEST)
+        return (value, left), given
+
+    def _under_way(self, stored: bytes, place: bytes | None) -> tuple[bytes | None, float | None]:
+        """What was given away to a place, and its seconds."""
+        value = carried(stored, place)
+        ends = None if value is None else ends_of(stored)
+        if ends is None:
+            return value, None
+        left = ends - self._pair.runtime.clock.wall()
+        return (value, left) if left > 0 else (None, None)
+
+    async def _raw(
+        self, side: Side, partition: str, key: str, value: bytes
+    ) -> tuple[bytes | None, float | None]:
+        """A value that does not say how long it is to live."""
         if not self._pair.has(side, CacheCapability.EXPIRE):
-            # Nobody knows how long it is to live.
             return None, None
         try:
             return value, await self._pair.on(side, lambda b: b.ttl(partition, key))
@@ -100,21 +159,21 @@ class Moving:
     async def _raise(self, standing: Standing, partition: str, key: str, name: Name) -> Here:
         """Bring over the version of a tag, unless the authority's is as high."""
         for _ in range(_ROUNDS):
-            here = (await self.reader.here(standing, partition, {key: name}))[key]
+            here = await self.reader.one(standing, partition, key, name)
             if name.kept is Kept.GENERATION or not self.can(standing):
                 return here
-            left = await self.reader.there(standing, partition, {key: name}, {key: None})
-            theirs = version_of(left.get(key))
+            stored, _ = await self.reader.left(standing, partition, key, name, None)
+            theirs = version_of(stored)
             if theirs is None or (version_of(here.value) or -1) >= theirs:
                 return here
             value = b"%d" % theirs
-            if await self._swap(standing, partition, key, here.stored, value, None):
+            if await self._swap(standing.authority, partition, key, here.stored, value, None):
                 return Here(value, value, None)
         raise _met_too_many()
 
     async def _swap(
         self,
-        standing: Standing,
+        side: Side,
         partition: str,
         key: str,
         expected: bytes | None,
@@ -122,8 +181,7 @@ class Moving:
         ttl: float | None,
     ) -> bool:
         return await self._pair.on(
-            standing.authority,
-            lambda b: b.compare_and_set(partition, key, expected, value, ttl=ttl),
+            side, lambda b: b.compare_and_set(partition, key, expected, value, ttl=ttl)
         )
 
 

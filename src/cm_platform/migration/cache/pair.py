@@ -21,6 +21,8 @@ _ATOMICS: Final = frozenset(
     }
 )
 
+_SIDES: Final[tuple[Side, Side]] = ("source", "target")
+
 
 class Pair:
     """Source and target. What they raise leaves here classified."""
@@ -45,14 +47,22 @@ class Pair:
         """Whether a side shows what was written as soon as that was answered."""
         return self.has(side, CacheCapability.READ_YOUR_WRITES)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether a value can be moved from either side to the other, and be in one place only."""
+        return all(
+            self.has(side, capability)
+            for side in _SIDES
+            for capability in (CacheCapability.READ_YOUR_WRITES, CacheCapability.COMPARE_AND_SET)
+        )
+
     def both_can(self) -> frozenset[CacheCapability]:
         """What holds while values are on both sides.
 
-        Atomics only where both are prompt: what may not be seen yet cannot be brought over
-        exactly.
+        Atomics only where a value can be moved exactly.
         """
         both = self.source.capabilities & self.target.capabilities
-        return both if CacheCapability.READ_YOUR_WRITES in both else both - _ATOMICS
+        return both if self.is_exact else both - _ATOMICS
 
     async def on(self, side: Side, call: Callable[[CacheBackend], Awaitable[T]]) -> T:
         """Ask one side. Raises `PlatformError`s; what cannot be classified stays as it is."""

@@ -73,11 +73,26 @@ class Standing(NamedTuple):
         """Whether a write that was done so is also done in the other's terms."""
         return self.authority == other.authority and other.left in (None, self.left)
 
+    def leads_on(self, other: Standing) -> bool:
+        """Whether what belongs to this authority is found by the other's terms, too."""
+        return self.authority in (other.authority, other.left)
+
 
 class Stand:
     """One process's knowledge of where it stands."""
 
-    __slots__ = ("_asked", "_known", "_lease", "_ledger", "_now", "_pair", "_subject")
+    __slots__ = (
+        "_asked",
+        "_covered",
+        "_guard",
+        "_known",
+        "_lease",
+        "_ledger",
+        "_now",
+        "_pair",
+        "_subject",
+        "_waiting",
+    )
 
     def __init__(
         self, lease: StageLease, ledger: Ledger, subject: Subject, pair: Pair, runtime: Runtime
@@ -89,6 +104,9 @@ class Stand:
         self._now = runtime.clock.monotonic
         self._known = Standing(Stage.OFF, -1, "source")
         self._asked = float("-inf")
+        self._guard = runtime.lock()
+        self._waiting = 0
+        self._covered = 0
 
     def last(self) -> Standing:
         """What was known last: for what may be told without asking. At first, `off`."""
@@ -117,12 +135,31 @@ class Stand:
             return standing
         return await self._ask()
 
+    async def refreshed(self) -> Standing:
+        """What holds now. Raises `unavailable`."""
+        return await self._ask()
+
     async def seen(self, standing: Standing) -> Standing:
-        """As `current`, for a read that was begun by `standing` and is done."""
+        """What held when a read was done that was begun by `standing`; where nothing is shown at
+        once anyway, as of a lease ago."""
+        if self._pair.is_exact:
+            return await self.confirmed(standing)
         now = await self.current()
         return standing if now.epoch == standing.epoch else now
 
     async def _ask(self) -> Standing:
+        """Ask the ledger; one question for all who come while another is under way."""
+        self._waiting += 1
+        ticket = self._waiting
+        async with self._guard:
+            if self._covered >= ticket:
+                return self._known
+            covers = self._waiting
+            standing = await self._asked_now()
+            self._covered = covers
+            return standing
+
+    async def _asked_now(self) -> Standing:
         began = self._now()
         view = await self._lease.ask()
         if view.epoch == self._known.epoch:

@@ -7,15 +7,17 @@ it answered. What can be made only once is `ambiguous` instead (`atomics.py`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Final, NamedTuple, TypeVar
 
 from cm_platform.cache.backend import Stored, StoredMany, Values
+from cm_platform.cache.generation import parse
 from cm_platform.errors import AmbiguousError, PlatformError, UnavailableError
 from cm_platform.runtime import Runtime
 
 from .copies import Copies
 from .judging import is_entry
-from .marks import tombstone
+from .marks import LONGEST, coming, is_moved, moved, tombstone
 from .names import read_name
 from .pair import Pair
 from .reads import Reader
@@ -59,18 +61,26 @@ class Writer:
         self, partition: str, key: str, value: bytes, ttl: float | None, along: Sequence[str]
     ) -> Stored:
         """Keep a value."""
+        is_version = read_name(key).is_version
+        repeated = count()
 
         async def put(standing: Standing) -> Done:
-            seconds = self._seconds(standing, value, ttl)
-            stored = await self._pair.on(
-                standing.authority,
-                lambda b: b.set(
-                    partition, key, value, ttl=seconds, along=self._asked(standing, along)
-                ),
-            )
-            return Done({}, stored.along)
+            # What was brought over while the sides changed has the version that was raised first.
+            data = b"%d" % (parse(value) + next(repeated)) if is_version else value
+            seconds, asked = self._seconds(standing, value, ttl), self._asked(standing, along)
+            for _ in range(_ROUNDS):
+                failures = await self._taken(standing, partition, {key: data})
+                if failures:
+                    return Done(failures)
+                stored = await self._pair.on(
+                    standing.authority,
+                    lambda b: b.set(partition, key, data, ttl=seconds, along=asked),
+                )
+                if is_version or not await self._come_back(standing, partition, (key,)):
+                    return Done({}, stored.along)
+            return Done({key: _met_movers()})
 
-        done, standing = await self._everywhere(partition, {key: value}, put)
+        done, standing = await self._repeated(put)
         for failure in done.failures.values():
             raise failure
         self._copies.offer(standing, partition, {key: value}, ttl)
@@ -86,14 +96,21 @@ class Writer:
         """Keep values; the failures by key."""
 
         async def put(standing: Standing) -> Done:
-            failures: Mapping[str, PlatformError] = await self._taken(standing, partition, values)
-            wanted = {key: value for key, value in values.items() if key not in failures}
+            failures: dict[str, PlatformError] = {}
             seen: Values = ()
-            for seconds, some in self._by_time(standing, wanted, ttl).items():
-                stored = await self._put_many(standing, partition, some, seconds, along)
-                failures = {**failures, **stored.failures}
-                seen = stored.along
-            return Done(failures, seen)
+            left = values
+            for _ in range(_ROUNDS):
+                failures |= await self._taken(standing, partition, left)
+                wanted = {key: value for key, value in left.items() if key not in failures}
+                for seconds, some in self._by_time(standing, wanted, ttl).items():
+                    stored = await self._put_many(standing, partition, some, seconds, along)
+                    failures |= stored.failures
+                    seen = stored.along
+                back = await self._come_back(standing, partition, wanted)
+                if not back:
+                    return Done(failures, seen)
+                left = {key: values[key] for key in back}
+            return Done(failures | dict.fromkeys(left, _met_movers()), seen)
 
         done, standing = await self._repeated(put)
         kept = {key: value for key, value in values.items() if key not in done.failures}
@@ -104,23 +121,45 @@ class Writer:
         """Forget values; the failures by key."""
 
         async def forget(standing: Standing) -> Done:
-            failures = dict(await self.take(standing, partition, keys))
-            gone = [key for key in keys if key not in failures]
-            if gone and standing.late:
-                stone = tombstone(self._wall(), self._bound)
-                stored = await self._pair.on(
-                    standing.authority,
-                    lambda b: b.set_many(partition, dict.fromkeys(gone, stone), ttl=self._bound),
+            failures: dict[str, PlatformError] = {}
+            left: Sequence[str] = keys
+            for _ in range(_ROUNDS):
+                failures |= await self.take(standing, partition, left)
+                failures |= await self._gone(
+                    standing, partition, [key for key in left if key not in failures]
                 )
-                failures |= stored.failures
-            elif gone:
-                failures |= await self._pair.on(
-                    standing.authority, lambda b: b.delete_many(partition, gone)
-                )
-            return Done(failures)
+                left = [key for key in left if key not in failures]
+                left = await self._come_back(standing, partition, left)
+                if not left:
+                    return Done(failures)
+            return Done(failures | dict.fromkeys(left, _met_movers()))
 
         done, _ = await self._repeated(forget)
         return done.failures
+
+    async def _gone(
+        self, standing: Standing, partition: str, keys: Sequence[str]
+    ) -> Mapping[str, PlatformError]:
+        """Delete keys on the authority."""
+        if not keys:
+            return {}
+        if not standing.late:
+            return await self._pair.on(standing.authority, lambda b: b.delete_many(partition, keys))
+        stones = dict.fromkeys(keys, tombstone(self._wall(), self._bound))
+        stored = await self._pair.on(
+            standing.authority, lambda b: b.set_many(partition, stones, ttl=self._bound)
+        )
+        return stored.failures
+
+    async def _come_back(
+        self, standing: Standing, partition: str, keys: Iterable[str]
+    ) -> list[str]:
+        """Those keys that were brought to the other side while they were written here, by who
+        acts on what held before. Who has only begun to is stopped by writing again."""
+        if standing.left is None or not self._pair.is_exact:
+            return []
+        found = await self._pair.fetch(standing.left, partition, keys)
+        return [key for key, data in found.items() if data is not None and not is_moved(data)]
 
     # Parts of it ---------------------------------------------------------------------------
 
@@ -142,24 +181,12 @@ class Writer:
         return [found[key] for key in keys]
 
     async def confirm(self, standing: Standing, result: T) -> T:
-        """The result of what can be done only once; `ambiguous` if the authority was another one
-        when it was done."""
-        now = await self._sure(standing)
-        if not standing.same_way(now):
+        """The result of what can be done only once; `ambiguous` if the side on which it was done
+        had been left behind by then."""
+        now = await self.sure(standing)
+        if not standing.leads_on(now):
             raise overtaken()
         return result
-
-    async def _everywhere(
-        self,
-        partition: str,
-        values: Mapping[str, bytes],
-        put: Callable[[Standing], Awaitable[Done]],
-    ) -> tuple[Done, Standing]:
-        async def taken_and_put(standing: Standing) -> Done:
-            failures = await self._taken(standing, partition, values)
-            return Done(failures) if failures else await put(standing)
-
-        return await self._repeated(taken_and_put)
 
     async def _taken(
         self, standing: Standing, partition: str, values: Mapping[str, bytes]
@@ -176,8 +203,15 @@ class Writer:
         if raised:
             stored = await self._pair.on(side, lambda b: b.set_many(partition, raised, ttl=None))
             failures = stored.failures
-        rest = [key for key in values if key not in raised]
-        if rest:
+        rest = [
+            key for key in values if key not in raised and self._pair.fits(side, partition, key)
+        ]
+        if rest and self._pair.is_exact:
+            # Not just removed: who acts by what held before must find that it was given away.
+            gone = dict.fromkeys(rest, moved(coming(), None))
+            stored = await self._pair.on(side, lambda b: b.set_many(partition, gone, ttl=LONGEST))
+            failures = {**failures, **stored.failures}
+        elif rest:
             failures = {**failures, **await self.take(standing, partition, rest)}
         return failures
 
@@ -198,7 +232,7 @@ class Writer:
         standing = await self._stand.current()
         for _ in range(_ROUNDS):
             done = await act(standing)
-            now = await self._sure(standing)
+            now = await self.sure(standing)
             if standing.same_way(now):
                 return done, now
             standing = now
@@ -206,7 +240,7 @@ class Writer:
             "the tenant's cache changed sides again and again; try again later", retryable=True
         )
 
-    async def _sure(self, standing: Standing) -> Standing:
+    async def sure(self, standing: Standing) -> Standing:
         try:
             return await self._stand.confirmed(standing)
         except PlatformError as error:
@@ -233,6 +267,12 @@ class Writer:
         for key, value in values.items():
             found.setdefault(self._seconds(standing, value, ttl), {})[key] = value
         return found
+
+
+def _met_movers() -> UnavailableError:
+    return UnavailableError(
+        "the key was moved each time that it was written; try again later", retryable=True
+    )
 
 
 def overtaken() -> AmbiguousError:
