@@ -1,7 +1,7 @@
 """What a migration costs while it lasts: each stage's put and get, and the pause of a flip.
 
-Two S3 servers that verify signatures, in processes of their own, and a real Postgres
-for the ledger; all on this machine, where a round trip is nothing: what counts is their number. The plain
+Two S3 servers that verify signatures, in processes of their own, and a real Postgres for the
+ledger; all on this machine, where a round trip is nothing: what counts is their number. The plain
 backend, without any migration, is what each stage is compared with.
 """
 
