@@ -12,13 +12,14 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from .config import Config, KindConfig, NamespaceConfig
+from .endpoints import TenantEndpoints
 from .errors import ConfigInvalidError, InvalidArgumentError, PlatformError
 from .executor import Executor
 from .migration.control import AsyncMigration
 from .migration.ledger import Subject
 from .migration.opening import MOVABLE
 from .migration.whereabouts import LedgerWhereabouts
-from .opening import Opener, TenantEndpoints
+from .opening import Opener
 from .registry import Registry
 from .routing import KINDS, Kind, Route, RouteEvent, RouteTable, Rule, Rules, Stage, known_routes
 from .runtime import Clock, drive

@@ -22,6 +22,7 @@ from .errors import (
 from .operation import Capability, Operation, Resolve
 from .recovery import Recovery
 from .resilience import CircuitBreaker, RetryBudget, RetryPolicy
+from .routing import OutdatedRouteError
 from .runtime import Runtime
 from .stream import Reply, Stream
 from .telemetry import observed, observing
@@ -36,15 +37,18 @@ class Endpoint:
     """An opened backend and what guards it; shared by all tenants with the same configuration.
 
     name: the backend's name in the configuration.
+    budget: of retries; one of its own unless given.
     """
 
     __slots__ = (
+        "__weakref__",
         "backend",
         "breaker",
         "budget",
         "closed",
         "loop",
         "name",
+        "outdated",
         "policy",
         "runtime",
         "timeout",
@@ -60,6 +64,7 @@ class Endpoint:
         policy: RetryPolicy,
         timeout: float,
         breaker: CircuitBreaker,
+        budget: RetryBudget | None = None,
         loop: object = None,
     ) -> None:
         self.name = name
@@ -69,9 +74,12 @@ class Endpoint:
         self.policy = policy
         self.timeout = timeout
         self.breaker = breaker
-        self.budget = RetryBudget(runtime.clock)
+        self.budget = budget or RetryBudget(runtime.clock)
         self.loop = loop
         self.closed = False
+        """Whether no call may begin here any more; those under way go on."""
+        self.outdated = False
+        """Whether the route that led here has turned out to be one of before."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -190,24 +198,38 @@ class Executor:
         requires: Capability | None,
         resolve: Resolve | None,
         details: dict[str, Any] | None,
+        until: float | None = None,
     ) -> T:
+        """until: the deadline of a call that was made before, by a route that was outdated."""
         if operation.requires is not None:
             self.check(operation, operation.requires, endpoint)
         if requires is not None:
             self.check(operation, requires, endpoint)
         runtime = endpoint.runtime
-        deadline = runtime.clock.monotonic() + (self.timeout or endpoint.timeout)
+        deadline = until or runtime.clock.monotonic() + (self.timeout or endpoint.timeout)
         try:
             result = await self.attempt(operation, call, endpoint, deadline)
         except PlatformError as error:
-            recovery = Recovery(operation, call, endpoint, resolve, deadline, self)
-            try:
-                return await recovery.after(error)
-            finally:
-                if details is not None:
-                    details["attempts"] = recovery.attempts
-        endpoint.budget.deposit()
-        return result
+            if not self._leads_on(error, operation, endpoint) or until is not None:
+                recovery = Recovery(operation, call, endpoint, resolve, deadline, self)
+                try:
+                    return await recovery.after(error)
+                finally:
+                    if details is not None:
+                        details["attempts"] = recovery.attempts
+        else:
+            endpoint.budget.deposit()
+            return result
+        endpoint = await self._endpoints.refresh()
+        return await self._run(operation, call, endpoint, requires, resolve, details, deadline)
+
+    def _leads_on(self, error: PlatformError, operation: Operation, endpoint: Endpoint) -> bool:
+        """Whether a failure says that the tenant is served elsewhere by now, as the call may be."""
+        if not isinstance(error, OutdatedRouteError) or not error.not_sent:
+            return False
+        # Whoever comes next finds the route out anew, whatever becomes of this call.
+        endpoint.outdated = endpoint.closed = True
+        return not operation.continues
 
     async def attempt(
         self,

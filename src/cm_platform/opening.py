@@ -10,26 +10,23 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
 from .config import BackendConfig, Config, KindConfig
-from .errors import (
-    ConfigInvalidError,
-    DeadlineExceededError,
-    InternalError,
-    PlatformError,
-    UnavailableError,
-)
+from .errors import ConfigInvalidError, InternalError, PlatformError, UnavailableError
 from .executor import Endpoint
+from .migration.guarding import Guarded, Unbroken
 from .migration.ledger import Ledger, Subject, Terms
-from .migration.opening import Moving, Sides, assembler
+from .migration.mover import Moving, Sides
+from .migration.opening import assembler
 from .registry import Registry, missing_sdk
-from .resilience import CircuitBreaker, RetryPolicy
-from .routing import Route, RouteTable
+from .resilience import CircuitBreaker, RetryBudget, RetryPolicy
+from .routing import Route
 from .runtime import AsyncRuntime, BlockingRuntime, Clock, Runtime
+from .session import MOVING_KEPT, Moved, Session
 from .tenant import Layout
 
 if TYPE_CHECKING:
@@ -37,58 +34,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cm_platform.platform")
 
-Key = tuple[str, str, str | None]
-"""Kind, backend, and the tenant if its configuration is its own."""
-
-
-class Session:
-    """What is open in one process, on one event loop (or, blocking, on none)."""
-
-    def __init__(self, runtime: Runtime, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.runtime = runtime
-        self.loop = loop
-        self.endpoints: dict[Key, Endpoint] = {}
-        self.moving: dict[Key, Moving] = {}
-        self.ledger: Ledger | None = None
-        self.guard = runtime.lock()
-        self.closed = False
-
-    async def close(self) -> None:
-        """Wait for background work, then close what is open, the last opened first.
-
-        Raises the first failure when everything has been tried.
-        """
-        failure: Exception | None = None
-        # Before the backends: what runs needs them, to finish and to leave no lock behind.
-        await self.runtime.close()
-        # Who is opening a backend just now is waited for, and what it opened is closed, too.
-        async with self.guard:
-            self.closed = True
-            for endpoint in reversed(list(self.endpoints.values())):
-                endpoint.closed = True
-                try:
-                    await endpoint.backend.close()
-                except Exception as error:  # noqa: BLE001 - the others must be closed as well
-                    failure = failure or error
-            self.endpoints.clear()
-            if self.ledger is not None:
-                try:
-                    await self.ledger.close()
-                except Exception as error:  # noqa: BLE001 - as above
-                    failure = failure or error
-        await self.runtime.close()
-        if failure is not None:
-            raise failure
-
 
 class Opener:
-    """Opens the backends of one platform."""
+    """Opens the backends of one platform. moving_kept: see `MovingTable`."""
 
-    def __init__(self, config: Config, registry: Registry, clock: Clock, *, is_async: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        clock: Clock,
+        *,
+        is_async: bool,
+        moving_kept: int = MOVING_KEPT,
+    ) -> None:
         self._config = config
         self._registry = registry
         self._clock = clock
         self._is_async = is_async
+        self._moving_kept = moving_kept
+        self._unbroken = Unbroken(clock)
         self._sessions: dict[int, Session] = {}
         self._guard = threading.Lock()
         self._inherited: list[Session] = []
@@ -117,7 +81,7 @@ class Opener:
             if self._is_async
             else BlockingRuntime(clock=self._clock)
         )
-        session = Session(runtime, loop)
+        session = Session(runtime, loop, moving_kept=self._moving_kept)
         with self._guard:
             current = self._sessions.get(id(loop))
             if current is not None and current.loop is loop:
@@ -129,8 +93,7 @@ class Opener:
     def _forget_closed_loops(self) -> None:
         for key, session in list(self._sessions.items()):
             if session.loop is not None and session.loop.is_closed():
-                for endpoint in session.endpoints.values():
-                    endpoint.closed = True
+                session.forget()
                 del self._sessions[key]
 
     def timeout(self, kind: str) -> float:
@@ -147,23 +110,20 @@ class Opener:
             return await self._backend(name, route.backend, tenant_id)
         if route.migration is None or tenant_id is None:
             raise InternalError("a migration is a tenant's")
-        key = (kind, route.migration, tenant_id)
-        session = self.session()
-        endpoint = session.endpoints.get(key)
-        if endpoint is None:
-            moving = await self.moving(kind, route.migration, tenant_id)
-            if moving.prepare is not None:
-                await moving.prepare()
-            endpoint = session.endpoints.setdefault(
-                key, self._endpoint(name, route.migration, moving.backend, session)
-            )
-        return endpoint
+        moved = await self._moved(kind, route.migration, tenant_id)
+        if moved.moving.prepare is not None:
+            # Each time: the route may have another stage by now.
+            await moved.moving.prepare()
+        return moved.endpoint
 
     async def moving(self, kind: str, migration: str, tenant_id: str) -> Moving:
         """A tenant's migration, put together; its two backends are opened on first use.
 
         kind: as in `open`.
         """
+        return (await self._moved(kind, migration, tenant_id)).moving
+
+    async def _moved(self, kind: str, migration: str, tenant_id: str) -> Moved:
         key = (kind, migration, tenant_id)
         session = self.session()
         if (found := session.moving.get(key)) is not None:
@@ -173,9 +133,9 @@ class Opener:
         config = settings.migrations[migration]
         source = await self._backend(name, config.source, tenant_id)
         target = await self._backend(name, config.target, tenant_id)
-        made = assembler(kind, settings)(
-            Sides(source.backend, target.backend),
-            await self.ledger(),
+        moving = assembler(kind, settings)(
+            Sides(*(self._side(session, one, settings) for one in (source, target))),
+            await self._shared_ledger(session, settings),
             Subject(kind, tenant_id),
             Terms(migration, config.source, config.target, config.lease, soak=config.soak),
             config,
@@ -183,7 +143,47 @@ class Opener:
             act=settings.timeout,
             prefix=Layout(settings.layout).tenant_prefix(tenant_id),
         )
-        return session.moving.setdefault(key, made)
+        budget = session.budgets.setdefault((name, migration), RetryBudget(self._clock))
+        endpoint = Endpoint(
+            migration,
+            moving.backend,
+            session.runtime,
+            policy=source.policy,
+            timeout=settings.timeout,
+            breaker=self._unbroken,
+            budget=budget,
+            loop=session.loop,
+        )
+        return await session.keep(key, Moved(endpoint, moving))
+
+    def _side(self, session: Session, endpoint: Endpoint, settings: KindConfig) -> Guarded:
+        """A backend behind the breaker that serves those who do not move, too."""
+        if (found := session.sides.get(endpoint)) is not None:
+            return found
+        guarded = Guarded(
+            endpoint.backend,
+            endpoint.breaker,
+            self._clock,
+            name=endpoint.name,
+            patience=settings.timeout * _UNANSWERED,
+        )
+        return session.sides.setdefault(endpoint, guarded)
+
+    async def _shared_ledger(self, session: Session, settings: KindConfig) -> Ledger:
+        """The ledger behind one breaker; a short one, because nothing is written without it."""
+        guarded: Any = session.guarded
+        if guarded is None:
+            guarded = session.guarded = Guarded(
+                await self.ledger(),
+                CircuitBreaker(
+                    self._clock, failures=settings.breaker.failures, open_for=_LEDGER_RESTS
+                ),
+                self._clock,
+                name="ledger",
+                patience=settings.timeout * _UNANSWERED,
+            )
+        ledger: Ledger = guarded
+        return ledger
 
     async def ledger(self) -> Ledger:
         """The ledger, opened on first use. Raises `config_invalid` where none is configured."""
@@ -286,8 +286,7 @@ class Opener:
     def _forget_all(self) -> list[Session]:
         sessions = list(self._sessions.values())
         for session in sessions:
-            for endpoint in session.endpoints.values():
-                endpoint.closed = True
+            session.forget()
         self._sessions = {}
         return sessions
 
@@ -301,65 +300,10 @@ class Opener:
         self._inherited += self._forget_all()
 
 
-class TenantEndpoints:
-    """Finds the endpoint of one tenant's current route: what the executor asks each time."""
-
-    __slots__ = (
-        "_held",
-        "_is_async",
-        "_kind",
-        "_opener",
-        "_running_loop",
-        "_table",
-        "_tenant_id",
-    )
-
-    def __init__(
-        self, kind: str, tenant_id: str, table: RouteTable, opener: Opener, *, is_async: bool
-    ) -> None:
-        self._kind = kind
-        self._tenant_id = tenant_id
-        self._table = table
-        self._opener = opener
-        self._is_async = is_async
-        self._held: tuple[Route, Endpoint] | None = None
-        if is_async:
-            # Looked up once: an import statement on each call would cost more than the call.
-            from asyncio import get_running_loop
-
-            self._running_loop: Callable[[], object] = get_running_loop
-
-    def current(self) -> Endpoint | None:
-        """The endpoint, if its route is fresh and it is open on this loop."""
-        held = self._held
-        if held is None:
-            return None
-        route, endpoint = held
-        if endpoint.closed or self._table.cached(self._tenant_id) is not route:
-            return None
-        if self._is_async and endpoint.loop is not self._running_loop():
-            return None
-        return endpoint
-
-    async def refresh(self) -> Endpoint:
-        """Find the route, which may ask a flag service, and open its backend."""
-        runtime = self._opener.session().runtime
-        route = self._table.cached(self._tenant_id)
-        if route is None:
-            try:
-                async with runtime.timeout(self._opener.timeout(self._kind)):
-                    route = await runtime.call(self._table.refresh, self._tenant_id)
-            except TimeoutError as error:
-                raise DeadlineExceededError(
-                    "the flag service did not say in time where this tenant is",
-                    service=self._kind,
-                    retryable=True,
-                    not_sent=True,
-                ) from error
-        endpoint = await self._opener.open(self._table.kind.name, route, self._tenant_id)
-        self._held = (route, endpoint)
-        return endpoint
-
+# Of an operation's time: what was cancelled after so much of it waited for an answer.
+_UNANSWERED: Final = 0.5
+# Seconds between two attempts to reach a ledger that does not answer.
+_LEDGER_RESTS: Final = 1.0
 
 PATIENCE: Final = 30.0
 """Seconds for one question to the ledger, at most."""
@@ -406,4 +350,4 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-__all__ = ["Opener", "Session", "TenantEndpoints"]
+__all__ = ["PATIENCE", "Opener"]

@@ -27,6 +27,8 @@ class Operation:
         have been executed sent again.
     visible: a reader can see what it changes. A write that nobody can see yet (a part of an
         upload) leaves no doubt behind, and is repeated like a read.
+    continues: it belongs to what an earlier request began (an upload, a listing), and is never
+        made anywhere else.
     """
 
     service: str
@@ -35,6 +37,7 @@ class Operation:
     requires: Capability | None = None
     idempotent: bool = True
     visible: bool = True
+    continues: bool = False
     span_name: str = field(init=False)
 
     def __post_init__(self) -> None:

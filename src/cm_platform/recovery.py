@@ -17,7 +17,7 @@ from .errors import (
     UnavailableError,
 )
 from .operation import Operation, Outcome, Resolve
-from .resilience import retrying
+from .resilience import NotAskedError, retrying
 
 if TYPE_CHECKING:
     from .executor import Endpoint, Executor
@@ -109,7 +109,11 @@ class Recovery(Generic[T]):
             self.may_land = self.may_land or isinstance(error, DeadlineExceededError)
 
     def _may_retry(self, error: PlatformError) -> bool:
-        if not error.retryable or self.endpoint.breaker.open_until:
+        if (
+            not error.retryable
+            or self.endpoint.breaker.open_until
+            or isinstance(error, NotAskedError)
+        ):
             # While the breaker is open every call fails at once: waiting for it would pile up
             # callers, and let all of them go in the same moment.
             return False

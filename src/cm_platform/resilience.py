@@ -141,6 +141,10 @@ class RetryBudget:
             return True
 
 
+class NotAskedError(UnavailableError):
+    """A breaker is open: the backend was not asked, and there is no use in asking again soon."""
+
+
 class CircuitBreaker:
     """Stops asking a backend that does not answer.
 
@@ -176,7 +180,7 @@ class CircuitBreaker:
         with self._guard:
             wait = self.open_until - self._clock.monotonic()
             if self.open_until and (wait > 0 or self._probing):
-                raise UnavailableError(
+                raise NotAskedError(
                     f"not asked: the last {self._in_a_row} attempts were not answered",
                     retryable=True,
                     retry_after=max(wait, 0.0),
@@ -210,4 +214,4 @@ class CircuitBreaker:
             self._probing = False
 
 
-__all__ = ["CircuitBreaker", "RetryBudget", "RetryPolicy", "retrying"]
+__all__ = ["CircuitBreaker", "NotAskedError", "RetryBudget", "RetryPolicy", "retrying"]

@@ -50,7 +50,7 @@ def test_a_terminal_shows_what_is_waited_for_then_pace_and_time_left() -> None:
             clock.now += 10
     shown = stream.getvalue()
     assert "waiting 60 s" in shown
-    assert "200 of 1,000 objects, 10 objects/s; 200.0 kB, 10.0 kB/s; 1 min 20 s left" in shown
+    assert "200 of 1,000 objects, 10/s; 1 min 20 s left; 200.0 kB, 10.0 kB/s" in shown
 
 
 def test_elsewhere_a_line_now_and_then_is_enough() -> None:
@@ -61,8 +61,7 @@ def test_elsewhere_a_line_now_and_then_is_enough() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[:2] == ["backfill: waiting 60 s", "backfill: waiting 30 s"]
     assert lines[2] == (
-        "backfill: 300 of 1,000 objects, 10 objects/s; 300.0 kB, 10.0 kB/s; 1 min 10 s left; "
-        "2 failed"
+        "backfill: 300 of 1,000 objects, 10/s; 1 min 10 s left; 2 failed; 300.0 kB, 10.0 kB/s"
     )
     assert len(lines) == 5
 
@@ -82,7 +81,7 @@ def test_a_total_that_the_act_does_not_know_may_be_known_here() -> None:
         for done in (0, 100):
             watch(Progress("backfill", done))
             clock.now += 10
-    assert "100 of 400 objects, 10 objects/s; 0 B, 0 B/s; 30 s left" in stream.getvalue()
+    assert "100 of 400 objects, 10/s; 30 s left; 0 B, 0 B/s" in stream.getvalue()
 
 
 def test_the_pace_is_that_of_the_last_half_minute() -> None:
@@ -95,10 +94,16 @@ def test_the_pace_is_that_of_the_last_half_minute() -> None:
     assert rates[0] == pytest.approx(10)
 
 
-def test_without_a_total_there_is_no_time_left() -> None:
-    assert figures(Progress("plan", 7, None, 100), (2.0, 50.0)) == (
-        "7 objects, 2 objects/s; 100 B, 50 B/s"
+def test_the_time_left_and_failures_fit_into_80_columns() -> None:
+    shown = figures(Progress("backfill", 1_234_567, 2_000_000, 123_456_789_012, 2), (1234, 12e6))
+    assert shown == (
+        "1,234,567 of 2,000,000 objects, 1,234/s; 10 min 20 s left; 2 failed; 123.5 GB, 12.0 MB/s"
     )
+    assert len("backfill " + shown.partition("failed")[0]) <= 80
+
+
+def test_without_a_total_there_is_no_time_left() -> None:
+    assert figures(Progress("plan", 7, None, 100), (2.0, 50.0)) == ("7 objects, 2/s; 100 B, 50 B/s")
     assert figures(Progress("plan", 1), None) == "1 object; 0 B"
 
 

@@ -227,6 +227,11 @@ CASES: dict[str, tuple[Callable[[Table], None], str, str]] = {
         "storage.migrations.to-r2: source and target must be two different backends",
         "",
     ),
+    "two ways out of a source, of different terms": (
+        _set(S, M, "again", to={"source": "s3", "target": "r2", "lease": 9}),
+        "storage.migrations.again.lease: must be that of 'to-r2', which leaves the same source",
+        "",
+    ),
     "unknown backend in a route": (
         _set(S, R, 0, "route", to="s4"),
         "storage.rules[0].route: 's4' is no backend (did you mean 's3'?)",

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -241,6 +242,74 @@ def test_a_failure_is_logged_once_without_a_tenants_name(
     assert len(caplog.records) == 2
     assert "acme" not in caplog.text
     assert "hush" not in caplog.text
+
+
+def test_a_failure_is_not_said_again_because_one_of_many_tenants_got_well(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    tenants = [f"t{number}" for number in range(5)]
+    with caplog.at_level(logging.WARNING, "cm_platform.routing"):
+        for tenant_id in tenants:
+            world.table.lookup(tenant_id)
+        world.flags.value = "nowhere"
+        for _ in range(3):
+            world.table.invalidate()
+            for tenant_id in tenants:
+                world.table.lookup(tenant_id)
+        assert len(caplog.records) == 1
+        # The rule of one tenant is mended: for the others nothing has changed.
+        world.flags.value = "s3"
+        world.table.invalidate("t0")
+        world.table.lookup("t0")
+        world.flags.value = "nowhere"
+        world.time.now += TTL
+        for tenant_id in tenants[1:]:
+            world.table.lookup(tenant_id)
+        assert len(caplog.records) == 1
+        # It fails again there: that is news.
+        world.table.lookup("t0")
+    assert len(caplog.records) == 2
+
+
+def test_a_request_ahead_of_the_ledger_is_no_warning_and_said_once_per_tenant_and_change(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger = Evidence("to-r2:off")
+    world = World(ledger=ledger, home=_under_lease, end=_end)
+    world.flags.value = "to-r2:live"
+    with caplog.at_level(logging.DEBUG, "cm_platform.routing"):
+        for _ in range(3):
+            for tenant_id in ("acme", "other"):
+                world.table.lookup(tenant_id)
+            world.time.now += TTL
+        levels = [record.levelno for record in caplog.records]
+        assert levels == [logging.INFO, logging.DEBUG]
+        caplog.clear()
+        # They go their way, one after the other; and what was said of one is not said again.
+        for proven in ("to-r2:dualwrite", "to-r2:live"):
+            ledger.answer = proven
+            for tenant_id in ("acme", "other"):
+                world.table.lookup(tenant_id)
+                world.time.now += TTL
+        assert [record.levelno for record in caplog.records] == [logging.INFO, logging.DEBUG]
+        caplog.clear()
+        ledger.answer = "to-r2:off"
+        world.table.lookup("acme")
+        assert [record.levelno for record in caplog.records] == [logging.DEBUG]
+    assert "acme" not in caplog.text
+
+
+def test_what_was_said_is_remembered_within_bounds(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    with caplog.at_level(logging.WARNING, "cm_platform.routing"):
+        for number in range(1000):
+            world.flags.value = f"nowhere-{number}"
+            world.time.now += TTL
+            with suppress(UnavailableError):
+                world.table.lookup("acme")
+    assert len(caplog.records) == 1000
+    assert len(world.table._logged) == 256
 
 
 def test_an_observer_that_fails_does_not_fail_the_operation(

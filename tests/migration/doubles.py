@@ -17,7 +17,7 @@ from cm_platform.migration.lease import StageLease
 from cm_platform.migration.ledger import Pending, State, Subject, Terms
 from cm_platform.migration.ledgers.sqlite import SqliteConfig, SqliteLedger
 from cm_platform.migration.ledgers.sqlite.ledger import MEMORY
-from cm_platform.migration.opening import Sides
+from cm_platform.migration.mover import Sides
 from cm_platform.migration.points import Point
 from cm_platform.migration.stepping import Stepped
 from cm_platform.migration.storage.assembling import assemble

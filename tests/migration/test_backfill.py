@@ -320,6 +320,33 @@ def test_what_cannot_be_moved_is_listed_with_its_reason_and_tried_again(
     assert drive(one.migration.missing()) == []
 
 
+def test_what_was_left_behind_at_a_change_of_sides_is_not_removed_from_the_only_side_that_has_it(
+    world: World, one: Process
+) -> None:
+    """An override gives up on moving it. It does not ask for the only copy to be deleted."""
+    for key in ("gone", "odd", "odder", "written"):
+        drive(world.source.inner.put(key, key.encode(), Attributes(content_disposition="é")))
+    assert one.backfill()["skipped"] == 4
+    for _ in range(2):
+        one.advance(override="these four are of no use any more")
+    assert drive(one.migration.state()).stage is Stage.LIVE
+    one.put("written", b"anew")
+    one.delete("gone")
+    for resume in (True, False):
+        done = one.backfill(resume=resume)
+        assert (done["complete"], done["skipped"]) == (True, 2)
+    assert [found.key for found in drive(one.migration.skipped())] == ["odd", "odder"]
+    assert {"odd", "odder"} <= world.source.all().keys()
+    assert world.source.all()["written"] == world.target.all()["written"] == b"anew"
+    assert "gone" not in world.source.all()
+    one.rollback(Stage.SHADOW)
+    assert one.get("odd") == b"odd"
+    one.delete("odder")
+    drive(world.source.inner.put("odd", b"odd", Attributes()))
+    assert one.backfill()["skipped"] == 0
+    assert _objects(world)["odd"] == b"odd"
+
+
 def test_a_key_that_was_skipped_and_removed_is_forgotten(world: World, one: Process) -> None:
     drive(world.source.inner.put("odd", b"", Attributes(content_disposition="é")))
     one.backfill()

@@ -21,7 +21,7 @@ from cm_platform.errors import (
 )
 from cm_platform.migration import points
 from cm_platform.migration.ledger import Terms
-from cm_platform.migration.opening import Sides
+from cm_platform.migration.mover import Sides
 from cm_platform.migration.points import Point
 from cm_platform.migration.storage.assembling import assemble
 from cm_platform.migration.storage.writes import INLINE

@@ -6,19 +6,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cm_platform.errors import InvalidArgumentError, NotFoundError
+from cm_platform.errors import (
+    ConfigInvalidError,
+    InvalidArgumentError,
+    NotFoundError,
+    PreconditionFailedError,
+)
 
 from . import migrate_acts, migrate_prove, migrate_steps
 from .exits import ExitCode
 from .invocation import invocation_of
 from .migrate_opening import heading, opened, opened_ledger
 from .migrate_options import Concurrency, Name, Service, Tenant, Which
-from .migrate_output import show_log, show_overview, show_plan, show_standings
+from .migrate_output import show_log, show_overview, show_standings
+from .migrate_plan import show_plan
 from .migrate_progress import Watch
 
 if TYPE_CHECKING:
     from cm_platform.config.models import BackendConfig
     from cm_platform.migration.ledger import Transition
+    from cm_platform.migration.mover import Planned
+    from cm_platform.migration.sync import Migration
 
 app = typer.Typer(
     help="Move a tenant's data from one backend to another, while it works.\n\n"
@@ -44,7 +52,10 @@ def status(
     service: Service = "storage",
     name: Name = None,
 ) -> None:
-    """Show where it is, what is known of it, and what the next stage lacks."""
+    """Show where it is, what is known of it, and what the next stage lacks.
+
+    With --json, every skipped key.
+    """
     from cm_platform.migration.overview import overview
     from cm_platform.migration.standings import standings
     from cm_platform.runtime import drive
@@ -58,8 +69,9 @@ def status(
         else:
             show_standings(call.out, found)
         return
-    with opened(call, Which(service, tenant, name)) as migration:
-        known = overview(migration.subject, migration.evidence(), migration.skipped())
+    with opened(call, Which(service, tenant, name)) as found_one:
+        migration = found_one.migration
+        known = overview(migration.subject, migration.evidence(), found_one.skipped())
     if call.out.as_json:
         call.out.print_json(known.to_dict())
     else:
@@ -72,18 +84,30 @@ def plan(
     service: Service = "storage",
     name: Name = None,
     concurrency: Concurrency = None,
+    forget_use: Annotated[
+        bool,
+        typer.Option(
+            "--forget-use",
+            help="Of a cache: forget what was used before, and go by what is used from now on.",
+        ),
+    ] = False,
 ) -> None:
-    """Look at both stores, and say what a move would mean. Changes nothing.
+    """Look at both stores, and say what a move would mean. Changes nothing in them.
 
     Exit code 6 when something stands against it; losses are for you to judge.
     """
     call = invocation_of(context)
     which = Which(service, tenant, name, concurrency)
-    with opened(call, which) as migration:
+    with opened(call, which) as found:
+        migration = found.migration
+        if forget_use:
+            migration.forget_use()
         with Watch(call.out) as watch:
             planned = migration.plan(watch)
+        body = found.names.body(planned.body)
+        body["obstacles"] = [*_elsewhere(migration, planned), *body["obstacles"]]
         if call.out.as_json:
-            call.out.print_json({**heading(which, migration), **planned.body})
+            call.out.print_json({**heading(which, migration), **body})
         else:
             terms = migration.terms
             call.out.line(
@@ -91,9 +115,11 @@ def plan(
                 f"{terms.source} -> {terms.target}\n",
                 "bold",
             )
-            show_plan(call.out, planned.body)
-    if planned.obstacles:
+            show_plan(call.out, body)
+    if body["obstacles"]:
         raise typer.Exit(ExitCode.CHECK_FAILED)
+    if not call.out.as_json:
+        call.out.note("next: cm-platform migrate start (when all of this is as you want it)")
 
 
 def log(
@@ -105,11 +131,12 @@ def log(
     """
     call = invocation_of(context)
     which = Which(service, tenant, name)
-    with opened(call, which) as migration:
+    with opened(call, which) as found:
+        migration = found.migration
         lines = migration.log()
         head = heading(which, migration)
-    if not lines:
-        raise NotFoundError("this tenant's migration was never started")
+        if not lines:
+            raise NotFoundError("this tenant's migration was never started")
     if call.out.as_json:
         call.out.print_json({**head, "log": [_transition(line) for line in lines]})
     else:
@@ -142,6 +169,18 @@ def init(
         call.out.print_json({"ok": True, "ledger": driver})
     else:
         call.out.line(f"the {driver} ledger has its tables, and answers")
+
+
+def _elsewhere(migration: Migration, planned: Planned) -> list[dict[str, Any]]:
+    """That the data is not where it would be taken from, as an obstacle."""
+    try:
+        migration.check_home()
+    except PreconditionFailedError as error:
+        return [{"what": error.message, "count": planned.objects, "examples": []}]
+    except ConfigInvalidError:
+        # No tables yet: then nothing was ever started.
+        return []
+    return []
 
 
 def _schema_sql(ledger: BackendConfig | None) -> str:

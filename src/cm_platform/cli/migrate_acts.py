@@ -12,7 +12,7 @@ from cm_platform.routing import Stage
 
 from .exits import ExitCode
 from .invocation import Invocation, invocation_of
-from .migrate_opening import heading, opened, refuse_if, tell, told_how_to_go_on
+from .migrate_opening import Opened, heading, opened, refuse_if, tell, told_how_to_go_on
 from .migrate_options import (
     Concurrency,
     DryRun,
@@ -53,10 +53,11 @@ def start(
     """Begin, in the stage off. Plans first; exit code 8 when the plan does not allow it."""
     call = invocation_of(context)
     which = Which(service, tenant, name, concurrency)
-    with opened(call, which) as migration:
+    with opened(call, which) as found:
+        migration = found.migration
         head = heading(which, migration)
         if dry_run:
-            _start_dry(call, migration, head, accept_losses, no_other_writers)
+            _start_dry(found, head, accept_losses, no_other_writers)
             return
         with Watch(call.out) as watch:
             state = migration.start(
@@ -82,13 +83,16 @@ def backfill(
 ) -> None:
     """Bring over what was there before. May be stopped at any time, and goes on there.
 
-    Exit code 9 when keys were skipped; each is listed with its reason.
+    Waits first, until every write is over that began before the stage was entered. For a cache:
+    makes outdated what the target has from before. Exit code 9 when keys were skipped; each is
+    listed with its reason.
     """
     from cm_platform.migration.overview import known_objects
 
     call = invocation_of(context)
     which = Which(service, tenant, name, concurrency, rate)
-    with opened(call, which) as migration:
+    with opened(call, which) as found:
+        migration = found.migration
         head = heading(which, migration)
         if dry_run:
             _backfill_dry(call, migration, head, resume=not no_resume)
@@ -98,10 +102,10 @@ def backfill(
         total = known_objects(known.notes, known.log)
         with told_how_to_go_on(call.out, again), Watch(call.out, total=total) as watch:
             body = migration.backfill(resume=not no_resume, report=watch)
-        skipped = migration.skipped()
+        skipped = found.skipped()
     if call.out.as_json:
         told = {name: value for name, value in body.items() if name not in ("cursor", "skipped")}
-        listed = [found._asdict() for found in skipped]
+        listed = [one._asdict() for one in skipped]
         call.out.print_json({**head, "dry_run": False, **told, "skipped": listed})
     else:
         call.out.line(f"backfill {backfilled_text(body)}", "bold")
@@ -132,12 +136,13 @@ def verify(
 
     call = invocation_of(context)
     which = Which(service, tenant, name, concurrency)
-    with opened(call, which) as migration:
+    with opened(call, which) as found:
+        migration = found.migration
         again = "nothing was written down: `migrate verify` begins anew"
         known = migration.evidence()
         total = known_objects(known.notes, known.log)
         with told_how_to_go_on(call.out, again), Watch(call.out, total=total) as watch:
-            body = migration.verify(sample=sample, report=watch)
+            body = found.names.body(migration.verify(sample=sample, report=watch))
         if call.out.as_json:
             differences = [{"key": key, "how": how} for key, how in body.get("differences", ())]
             call.out.print_json({**heading(which, migration), **body, "differences": differences})
@@ -151,16 +156,13 @@ def verify(
 
 
 def _start_dry(
-    call: Invocation,
-    migration: Migration,
-    head: Mapping[str, Any],
-    accept_losses: bool,
-    no_other_writers: bool,
+    found: Opened, head: Mapping[str, Any], accept_losses: bool, no_other_writers: bool
 ) -> None:
+    call, migration = found.call, found.migration
     with Watch(call.out) as watch:
         planned = migration.plan(watch)
     lacks = _start_lacks(migration, planned, accept_losses, no_other_writers)
-    told = {"dry_run": True, "missing": lacks, "plan": dict(planned.body)}
+    told = {"dry_run": True, "missing": lacks, "plan": found.names.body(planned.body)}
     tell(call.out, {**head, **told}, would("start in the stage off", lacks))
     refuse_if(lacks)
 

@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import typer
 
-from cm_platform.errors import PlatformError, PreconditionFailedError
+from cm_platform.errors import (
+    ConfigInvalidError,
+    InvalidArgumentError,
+    NotFoundError,
+    PlatformError,
+    PreconditionFailedError,
+)
 
 from .exits import ExitCode
 from .invocation import Invocation
+from .migrate_names import OwnNames, own_names
 from .migrate_options import Which
 from .output import Output
 
 if TYPE_CHECKING:
     from cm_platform.config import Config
-    from cm_platform.migration.ledger import Ledger
+    from cm_platform.migration.ledger import Ledger, Skipped
     from cm_platform.migration.sync import Migration
     from cm_platform.runtime import Runtime
+
+
+SOME: Final = 1000
+"""Skipped keys that a migration names by itself; the ledger has all of them."""
+
+_ALL: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A migration, as a command works on it. names: keys as the tenant knows them."""
+
+    migration: Migration
+    names: OwnNames
+    call: Invocation
+    config: Config
+
+    def skipped(self) -> list[Skipped]:
+        """Every key that could not be moved, by the tenant's own name, and why."""
+        from cm_platform.migration.persistence import persist
+        from cm_platform.runtime import drive
+
+        found = self.migration.skipped()
+        if len(found) >= SOME:
+            with opened_ledger(self.call, self.config) as (ledger, runtime, _):
+                subject = self.migration.subject
+                found = list(drive(persist(runtime, ledger.skipped, subject, _ALL)))
+        return self.names.skipped(found)
 
 
 class OpenedLedger(NamedTuple):
@@ -31,17 +68,21 @@ class OpenedLedger(NamedTuple):
 
 
 @contextmanager
-def opened(call: Invocation, which: Which) -> Generator[Migration]:
+def opened(call: Invocation, which: Which) -> Generator[Opened]:
     """The migration; a step that is refused ends the command."""
     from cm_platform.platform import Platform
     from cm_platform.tenant import Tenant as Who
 
     who = Who(which.tenant)
+    config = which.paced(call.load())
+    _check_one(config, which)
     with (
-        Platform(which.paced(call.load()), clock=call.clock) as platform,
+        _quiet(call),
+        Platform(config, clock=call.clock) as platform,
         _refused(call.out),
     ):
-        yield platform.migration(which.service, who, which.name)
+        migration = platform.migration(which.service, who, which.name)
+        yield Opened(migration, own_names(config, migration.subject), call, config)
 
 
 @contextmanager
@@ -56,18 +97,54 @@ def opened_ledger(call: Invocation, config: Config | None = None) -> Generator[O
 
     config = config or call.load()
     opener = Opener(config, REGISTRY, call.clock, is_async=False)
+    with _quiet(call):
+        try:
+            ledger = drive(opener.ledger())
+            driver = config.ledger.driver if config.ledger is not None else ""
+            yield OpenedLedger(ledger, opener.session().runtime, driver)
+        finally:
+            drive(opener.close())
+
+
+def _check_one(config: Config, which: Which) -> None:
+    """Raise unless it is clear which migration is meant."""
+    kind = which.service.partition(".")[0]
+    settings = config.kinds.get(kind)
+    if settings is None or which.name is not None or len(settings.migrations) == 1:
+        return
+    if settings.migrations:
+        known = ", ".join(sorted(settings.migrations))
+        raise InvalidArgumentError(f"say which migration of {kind}, with --migration: {known}")
+    raise ConfigInvalidError(
+        f"no migration of {kind} is configured: add [{kind}.migrations.<name>] with its source "
+        "and its target"
+    )
+
+
+@contextmanager
+def _quiet(call: Invocation) -> Generator[None]:
+    """Keep the pool's own words off stderr: it repeats each failure, and ours says it once."""
+    pool = logging.getLogger("psycopg.pool")
+    before = pool.level
+    if not call.debug:
+        pool.setLevel(logging.CRITICAL)
     try:
-        ledger = drive(opener.ledger())
-        driver = config.ledger.driver if config.ledger is not None else ""
-        yield OpenedLedger(ledger, opener.session().runtime, driver)
+        yield
     finally:
-        drive(opener.close())
+        pool.setLevel(before)
 
 
 @contextmanager
 def _refused(out: Output) -> Generator[None]:
     try:
         yield
+    except NotFoundError as error:
+        if error.service is not None:
+            raise
+        raise NotFoundError(
+            f"{error.message}. `migrate plan` and `migrate start` begin one; `migrate status` "
+            "without a tenant lists those that were"
+        ) from error
     except PreconditionFailedError as error:
         out.error(error)
         raise typer.Exit(ExitCode.REFUSED) from None
@@ -116,6 +193,8 @@ def refuse_if(lacks: Iterable[str]) -> None:
 
 
 __all__ = [
+    "SOME",
+    "Opened",
     "OpenedLedger",
     "heading",
     "opened",

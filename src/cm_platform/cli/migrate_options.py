@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from cm_platform.config import Config
 
 Service: TypeAlias = Annotated[
-    str, typer.Option("--service", "-s", help="The kind of service whose data moves.")
+    str,
+    typer.Option(
+        "--service",
+        "-s",
+        help="What moves: storage, cache, or a namespace with a default of its own, such as "
+        "cache.sessions.",
+    ),
 ]
 Tenant: TypeAlias = Annotated[
     str,
@@ -67,7 +73,9 @@ LongestPause: TypeAlias = Annotated[
     float,
     typer.Option("--longest-pause", help="Seconds that it may keep writers waiting at a time."),
 ]
-To: TypeAlias = Annotated[Stage | None, typer.Option("--to", metavar="STAGE")]
+To: TypeAlias = Annotated[
+    Stage | None, typer.Option("--to", metavar="STAGE", help=f"One of {', '.join(Stage)}.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +94,16 @@ class Which:
     def paced(self, config: Config) -> Config:
         """The configuration, with this pace."""
         asked: dict[str, Any] = {"concurrency": self.concurrency, "rate": self.rate}
-        pace = {name: value for name, value in asked.items() if value is not None}
-        kind = config.kinds.get(self.service)
+        pace = {setting: value for setting, value in asked.items() if value is not None}
+        name = self.service.partition(".")[0]
+        kind = config.kinds.get(name)
         if kind is None or not pace:
             return config
         migrations = {
-            name: found.model_copy(update=pace) for name, found in kind.migrations.items()
+            each: found.model_copy(update=pace) for each, found in kind.migrations.items()
         }
         changed = kind.model_copy(update={"migrations": migrations})
-        return config.model_copy(update={"kinds": {**config.kinds, self.service: changed}})
+        return config.model_copy(update={"kinds": {**config.kinds, name: changed}})
 
 
 __all__ = [

@@ -1,8 +1,9 @@
-"""Migrations as people read them: plans, overviews, logs and what came of an act."""
+"""Migrations as people read them: overviews, logs and what came of an act."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
@@ -14,10 +15,9 @@ from .migrate_words import (
     backfilled_text,
     intents_text,
     moment,
-    share_text,
     verified_text,
 )
-from .output import Output, counted, new_table, size_text, time_text
+from .output import Output, counted, new_table, time_text
 
 if TYPE_CHECKING:
     from cm_platform.migration.ledger import Note, Skipped, Transition
@@ -25,24 +25,7 @@ if TYPE_CHECKING:
     from cm_platform.migration.standings import Standing
 
 SHOWN: Final = 1000
-"""Skipped keys that the ledger names at once."""
-
-
-def show_plan(out: Output, body: Mapping[str, Any]) -> None:
-    """What a move would mean."""
-    table = new_table(("objects", "right"), ("bytes", "right"), "by other programs", "there as is")
-    table.add_row(
-        f"{body['objects']:,}", size_text(body["size"]), str(body["foreign"]), str(body["present"])
-    )
-    out.table(table)
-    _findings(out, "obstacles: remove them first", body["obstacles"], "bold red")
-    _findings(out, "losses: --accept-losses accepts them", body["losses"], "bold yellow")
-    if body["capabilities"]:
-        out.line("\ncapabilities that will be lost", "bold yellow")
-        out.line(f"  {', '.join(body['capabilities'])}")
-    out.line("\nto be declared, for nobody can check it: --no-other-writers declares", "bold")
-    for declared in body["declared"]:
-        out.line(f"  - {declared}")
+"""Skipped keys that are shown; `--json` has all."""
 
 
 def show_overview(out: Output, found: Overview) -> None:
@@ -76,8 +59,7 @@ def show_overview(out: Output, found: Overview) -> None:
         out.table(shadow)
     if found.missing:
         out.line(f"\nmissing for {found.next}", "bold yellow")
-        for lack in found.missing:
-            out.line(f"  - {lack}")
+        points(out, found.missing)
     elif found.next is not None:
         out.line(f"\nnothing is missing for {found.next}", "bold green")
     show_skipped(out, found.skipped)
@@ -85,65 +67,75 @@ def show_overview(out: Output, found: Overview) -> None:
 
 def show_standings(out: Output, found: Sequence[Standing]) -> None:
     """Every migration, a line each."""
+    if not found:
+        out.line("no migration was ever started")
+        return
     table = new_table(
         "service",
         "tenant",
         "migration",
-        "stage",
-        "authority",
+        "data on",
         ("since", "right"),
         ("intents", "right"),
-        ("due", "right"),
-        "backfilled",
+        ("backfill", "right"),
     )
+    for column in table.columns:
+        # A tenant's id may be long, and is the only cell that still reads well in pieces.
+        column.no_wrap = str(column.header) != "tenant"
     for one in found:
         state = one.state
+        due = f", {one.pending.due} due" if one.pending.due else ""
         table.add_row(
             one.subject.kind,
             one.subject.tenant_id,
-            state.terms.migration,
-            str(state.stage),
+            f"{state.terms.migration}:{state.stage}",
             backend_of(state),
             time_text(state.age),
-            str(one.pending.count),
-            str(one.pending.due),
-            "" if one.looked is None else share_text(one.looked, one.total),
+            f"{one.pending.count}{due}",
+            _backfilled(one),
         )
     out.table(table)
     out.line(counted(len(found), "migration"))
 
 
 def show_log(out: Output, log: Sequence[Transition]) -> None:
-    """Every transition, the oldest first."""
-    table = new_table("when", "who", "from", "to", ("epoch", "right"), "overridden, and why")
+    """Every transition, the oldest first; then what was overridden, and why."""
+    table = new_table("when", "who", "from", "to", ("epoch", "right"))
+    for column in table.columns:
+        column.no_wrap = str(column.header) != "who"
     for line in log:
-        lacked = "; ".join(map(str, line.evidence.get("missing", ())))
-        why = "" if line.reason is None else redact(f"{lacked}: {line.reason}")
         table.add_row(
             moment(line.at),
             Text(line.who),
             "" if line.before is None else str(line.before),
             str(line.to),
             str(line.epoch),
-            Text(why),
         )
     out.table(table)
+    overridden = [line for line in log if line.reason is not None]
+    if overridden:
+        out.line("\noverridden, and why", "bold yellow")
+    for line in overridden:
+        lacked = "; ".join(map(str, line.evidence.get("missing", ())))
+        points(out, [redact(f"epoch {line.epoch}: {lacked}: {line.reason}")])
 
 
 def show_skipped(out: Output, skipped: Sequence[Skipped]) -> None:
-    """Each key that could not be moved, with the reason."""
+    """Keys that could not be moved, with the reason; how many more there are than are shown."""
     if not skipped:
         return
-    more = " (the first of them)" if len(skipped) >= SHOWN else ""
-    out.line(f"\nskipped{more}", "bold red")
+    out.line(f"\nskipped: {counted(len(skipped), 'key')}", "bold red")
     table = new_table("key", "reason")
-    for found in skipped:
+    for found in skipped[:SHOWN]:
         table.add_row(Text(found.key), Text(redact(found.reason)))
     out.table(table)
+    if len(skipped) > SHOWN:
+        out.line(f"... and {len(skipped) - SHOWN:,} more: --json lists all")
 
 
 def show_differences(out: Output, body: Mapping[str, Any]) -> None:
-    """Each key that a verification found to differ, and how."""
+    """Keys that a verification found to differ, and how; of a cache, what it found."""
+    points(out, [redact(str(problem)) for problem in body.get("problems", ())])
     differences = body.get("differences") or ()
     if not differences:
         return
@@ -153,7 +145,22 @@ def show_differences(out: Output, body: Mapping[str, Any]) -> None:
     out.table(table)
     bad = body.get("divergent", 0) + body.get("unread", 0) + body.get("busy", 0)
     if bad > len(differences):
-        out.line(f"... and {bad - len(differences)} more")
+        out.line(f"... and {bad - len(differences):,} more")
+
+
+def points(out: Output, found: Iterable[str], mark: str = "- ") -> None:
+    """A line each, wrapped between words where there is an end to the line."""
+    for point in found:
+        out.line(
+            textwrap.fill(
+                point,
+                out.stdout.width,
+                initial_indent=f"  {mark}",
+                subsequent_indent=" " * (2 + len(mark)),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
 
 
 def _facts(found: Overview) -> Iterator[tuple[str, str]]:
@@ -188,24 +195,18 @@ def _noted(note: Note | None, told: Callable[[Mapping[str, Any]], str], nothing:
     return nothing if note is None else f"{told(note.body)} ({time_text(note.age)} ago)"
 
 
-def _findings(out: Output, title: str, found: Sequence[Mapping[str, Any]], style: str) -> None:
-    if not found:
-        return
-    out.line(f"\n{title}", style)
-    table = new_table("an object", ("objects", "right"), "such as")
-    for one in found:
-        table.add_row(
-            Text(redact(one["what"])), f"{one['count']:,}", Text("\n".join(one["examples"]))
-        )
-    out.table(table)
+def _backfilled(one: Standing) -> str:
+    if one.looked is None:
+        return ""
+    return f"{min(one.looked / one.total, 1):.0%}" if one.total else f"{one.looked:,}"
 
 
 __all__ = [
     "SHOWN",
+    "points",
     "show_differences",
     "show_log",
     "show_overview",
-    "show_plan",
     "show_skipped",
     "show_standings",
 ]

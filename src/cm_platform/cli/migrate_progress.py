@@ -148,21 +148,23 @@ class Watch:
 
 
 def figures(progress: Progress, rates: tuple[float, float] | None) -> str:
-    """What is done, how fast, and how long the rest takes at that pace."""
+    """What is done, how fast, how long the rest takes at that pace, and what failed.
+
+    What a narrow terminal has no room for stands last.
+    """
     if progress.total is None:
         told = [counted(progress.done, "object")]
     else:
         told = [f"{progress.done:,} of {progress.total:,} objects"]
-    told.append(size_text(progress.moved))
+    size = size_text(progress.moved)
     if rates is not None and rates[0] > 0:
-        objects, size = rates
-        told[0] += f", {objects:,.0f} objects/s"
-        told[1] += f", {size_text(round(size))}/s"
+        told[0] += f", {rates[0]:,.0f}/s"
+        size += f", {size_text(round(rates[1]))}/s"
         if progress.total is not None and progress.total > progress.done:
-            told.append(f"{time_text((progress.total - progress.done) / objects)} left")
+            told.append(f"{time_text((progress.total - progress.done) / rates[0])} left")
     if progress.failed:
-        told.append(f"{progress.failed} failed")
-    return "; ".join(told)
+        told.append(f"{progress.failed:,} failed")
+    return "; ".join([*told, size])
 
 
 __all__ = ["EVERY", "Sample", "Speed", "Watch", "figures"]

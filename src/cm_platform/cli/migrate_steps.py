@@ -26,14 +26,20 @@ from .migrate_options import (
     Which,
 )
 from .migrate_progress import Watch
+from .output import time_text
 
 if TYPE_CHECKING:
+    from cm_platform.migration.ledger import State
     from cm_platform.migration.overview import Step
     from cm_platform.migration.stepping import Stepped
 
 LONGEST_PAUSE: Final = 1.0
 
 _GO_ON: Final = "`migrate status` says in which stage it is; the command may be repeated"
+_LEFT_BEHIND: Final = (
+    "keys were skipped: the other side does not have them. Once that side is right, nobody reads "
+    "them, and a backfill removes them here, too"
+)
 
 
 def advance(
@@ -89,7 +95,8 @@ def rollback(
     call = invocation_of(context)
     waits = _Waits(patience, longest_pause)
     which = Which(service, tenant, name)
-    with opened(call, which) as migration:
+    with opened(call, which) as found:
+        migration = found.migration
         from cm_platform.migration.overview import way_back
         from cm_platform.migration.stages import is_flip
 
@@ -134,8 +141,10 @@ def _advance(
 ) -> None:
     from cm_platform.migration.overview import step
 
-    with opened(call, which) as migration:
-        planned = step(migration.evidence(), to)
+    with opened(call, which) as found:
+        migration = found.migration
+        evidence = migration.evidence()
+        planned = step(evidence, to)
         document: dict[str, Any] = {
             **heading(which, migration),
             "dry_run": dry_run,
@@ -144,6 +153,8 @@ def _advance(
             "flips": planned.flips,
             "missing": list(planned.missing),
         }
+        if override is not None and planned.missing and evidence.skipped and not call.out.as_json:
+            call.out.note(_LEFT_BEHIND)
         if dry_run:
             _advance_dry(call, document, planned, override)
             return
@@ -161,6 +172,8 @@ def _advance(
                 call.out.print_json({**document, "moved": False})
             raise
     _tell_stepped(call, document, planned.before, stepped)
+    if not call.out.as_json and (what := _next_text(stepped.state)):
+        call.out.note(f"next: {what}")
 
 
 def _advance_dry(
@@ -195,6 +208,23 @@ def _tell_stepped(
     for lack in stepped.overridden:
         text += f"\n  overridden: {lack}"
     tell(call.out, {**document, **told}, [text])
+
+
+def _next_text(state: State) -> str:
+    """What is done in a stage, as the runbook has it."""
+    match state.stage:
+        case Stage.DUALWRITE:
+            wait = time_text(state.terms.settling)
+            return f"cm-platform migrate backfill (waits for {wait} first, for earlier writes)"
+        case Stage.SHADOW:
+            return "cm-platform migrate status (says what the next stage lacks)"
+        case Stage.LIVE:
+            return "cm-platform migrate advance, when you trust it; rollback is the way back"
+        case Stage.RAMPDOWN:
+            wait = time_text(state.terms.soak)
+            return f"cm-platform migrate verify, then complete ({wait} after the change of sides)"
+        case _:
+            return ""
 
 
 def _flip_text(flips: bool) -> str:

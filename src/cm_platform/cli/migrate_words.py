@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def verified_text(body: Mapping[str, Any]) -> str:
     """What a verification found, in a line."""
+    if "problems" in body:
+        return _flush_verified(body)
     if body.get("clean"):
         found = "the same on both sides"
     else:
@@ -32,6 +34,11 @@ def verified_text(body: Mapping[str, Any]) -> str:
 
 def backfilled_text(body: Mapping[str, Any], total: int | None = None) -> str:
     """How far a backfill has come, in a line."""
+    if "version" in body:
+        if not body.get("complete"):
+            return "cut off: `migrate backfill` does it again"
+        many = counted(body.get("objects", 0), "namespace")
+        return f"complete: what the target had from before is outdated, in {many}"
     moved = f"{size_text(body.get('moved', 0))} sent"
     looked = body.get("objects", 0)
     if body.get("complete"):
@@ -39,6 +46,14 @@ def backfilled_text(body: Mapping[str, Any], total: int | None = None) -> str:
     if body.get("phase") == "other":
         return f"looking for leftovers, after {counted(looked, 'object')}, {moved}"
     return f"{share_text(looked, total)} objects, {moved}"
+
+
+def _flush_verified(body: Mapping[str, Any]) -> str:
+    # Of a cache, which cannot list what it has: nothing was read back.
+    many = counted(body.get("objects", 0), "namespace")
+    if body.get("clean"):
+        return f"{many}: nothing from before counts on the target, and it can do what is done"
+    return f"{many}: {counted(len(body['problems']), 'problem')}"
 
 
 def intents_text(pending: Pending) -> str:

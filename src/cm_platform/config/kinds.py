@@ -121,7 +121,26 @@ def _migrations(
                 )
         if "source" in table and table["source"] == table.get("target"):
             shop.problems.add(here, "source and target must be two different backends")
+    _check_terms(shop, found, path)
     return found
+
+
+def _check_terms(shop: Workshop, found: Mapping[str, MigrationConfig | None], path: Path) -> None:
+    """Whoever is still at home is served under the terms of one migration that may begin there,
+    and another that begins waits by its own: they must be the same."""
+    first: dict[str, str] = {}
+    for name, migration in found.items():
+        if migration is None:
+            continue
+        other = first.setdefault(migration.source, name)
+        like = found[other]
+        for term in ("lease", "upload_ttl"):
+            if getattr(like, term) != getattr(migration, term):
+                shop.problems.add(
+                    (*path, name, term),
+                    f"must be that of {other!r}, which leaves the same source: a tenant that has "
+                    "not begun to move is served under either",
+                )
 
 
 def _refuse_unproven(shop: Workshop, kind: Kind, flags: object, rules: object, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from cm_platform.errors import (
@@ -20,6 +19,7 @@ from .ledger import (
     Fenced,
     Ledger,
     Move,
+    Note,
     Skipped,
     State,
     Subject,
@@ -29,11 +29,13 @@ from .ledger import (
     is_mirrored,
 )
 from .mover import Mover, Planned
-from .overview import known_objects
+from .overview import known_objects, way_back
 from .persistence import persist
 from .points import Point, reach
 from .progress import Progress, Report, unwatched
 from .stages import (
+    BACKFILL,
+    ORDER,
     PLAN,
     VERIFICATION,
     Evidence,
@@ -41,11 +43,10 @@ from .stages import (
     is_flip,
     missing,
     next_stage,
-    previous_stage,
     settling_left,
 )
-from .starting import check_accepted, check_declared, under_way
-from .stepping import Stepped, new_id, whoami
+from .starting import agreed, check_accepted, check_declared, under_way
+from .stepping import Asked, Stepped, Waits, moved_by_another, new_id, whoami
 
 _SKIPPED: Final = 1000
 _MINUTES: Final = 300.0
@@ -80,6 +81,7 @@ class AsyncMigration:
         self._terms = terms
         self._who = who or whoami()
         self._home = home
+        self._asked = Asked()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._terms.migration!r}, {self._subject.kind!r})"
@@ -121,12 +123,14 @@ class AsyncMigration:
         """What is known, all of it."""
         state = await self.state()
         ledger, subject, runtime = self._ledger, self._subject, self._runtime
+        pending = await persist(runtime, ledger.pending, subject)
+        notes = await persist(runtime, ledger.notes, subject)
         return Evidence(
             state,
-            await persist(runtime, ledger.pending, subject),
-            await persist(runtime, ledger.notes, subject),
+            pending,
+            notes,
             await persist(runtime, ledger.counts, subject),
-            len(await self.skipped()),
+            max(len(await self.skipped()), _counted(notes)),
             await persist(runtime, ledger.log, subject),
             self._max_divergence,
         )
@@ -160,6 +164,13 @@ class AsyncMigration:
         """Look at both stores, and say what the move would mean. Changes nothing."""
         return await self._mover.plan(report)
 
+    async def forget_use(self) -> None:
+        """Forget which operations the tenant has used, so that one of long ago is no obstacle.
+
+        The next plan goes by what is used from now on. `unsupported` for storage.
+        """
+        await self._mover.forget()
+
     # Acting -------------------------------------------------------------------------------
 
     async def start(
@@ -188,13 +199,12 @@ class AsyncMigration:
         check_accepted(plan, accept_losses)
         evidence = {"losses": plan.losses, "accepted": accept_losses, "no_other_writers": True}
         move = Move(new_id(), Stage.OFF, self._who, evidence)
-        terms = self._terms
-        if before is not None:
-            # Answers of before may still be in use, and they were lent for that long.
-            terms = replace(terms, lease=max(terms.lease, before.terms.lease))
+        terms = agreed(self._terms, before)
         try:
             state = await persist(self._runtime, self._ledger.start, self._subject, terms, move)
         except Fenced as error:
+            # A plan takes its time, in which others may have moved it to where it is right now.
+            await self.check_home()
             raise under_way() from error
         await persist(self._runtime, self._ledger.note, self._subject, PLAN, dict(plan.body))
         return state
@@ -236,10 +246,13 @@ class AsyncMigration:
 
     async def repair(self) -> dict[str, str]:
         """Finish what others began and did not end, as far as it is due; what failed, by key."""
+        failures: dict[str, str] = {}
         while True:
             keys, failed = await persist(self._runtime, self._mover.repair)
-            if not keys:
-                return dict(failed)
+            news = failed.keys() - failures.keys()
+            failures.update(failed)
+            if not keys and not news:
+                return failures
 
     async def advance(
         self,
@@ -258,30 +271,19 @@ class AsyncMigration:
             upload may live, and some minutes.
         longest_pause: seconds that it may keep writers waiting.
 
+        Asked for again when its answer was lost, without `to`, it is taken once.
+
         Raises `precondition_failed` naming what is missing; `unavailable` (retryable) when the
-        data could not change sides in time.
+        data could not change sides in time, or somebody else moves it, too.
         """
-        evidence = await self.evidence()
-        before = evidence.state.stage
-        to = to or next_stage(before)
-        check_step(before, to)
+        waits = Waits(patience, longest_pause, report)
         if override is not None and not override.strip():
             raise InvalidArgumentError("an override needs a reason, which is written down")
-        lacks = missing(to, evidence)
-        if lacks and override is None:
-            raise PreconditionFailedError(
-                f"the evidence does not support {to}: " + "; ".join(lacks), not_sent=True
-            )
-        told = {**evidence.to_dict(), "missing": lacks}
-        move = Move(new_id(), to, self._who, told, override if lacks else None)
-        if is_flip(before, to) or to is Stage.COMPLETE:
-            # What is left behind at the end is left whole: nothing is under way just then.
-            state, paused = await self._flipped(
-                evidence.state, move, patience, longest_pause, report
-            )
-        else:
-            state, paused = await self._moved(evidence.state, move), 0.0
-        return Stepped(state, tuple(lacks), paused)
+        evidence = await self.evidence()
+        if to is None and self._asked.was_taken(evidence.log, forth=True):
+            return Stepped(evidence.state)
+        to = to or next_stage(evidence.state.stage)
+        return await self._stepped(evidence, to, override, waits)
 
     async def rollback(
         self,
@@ -294,42 +296,62 @@ class AsyncMigration:
         """Go back one stage, or step by step to an earlier one. Always allowed before the end:
         both sides have everything.
 
-        Raises `invalid_argument` from the end, or to a stage that is not earlier.
+        Asked for again when its answer was lost, without `to`, it is taken once.
+
+        Raises `invalid_argument` from the end, or to a stage that is not earlier; `unavailable`
+        as `advance` does.
         """
-        state = await self.state()
-        target = to or previous_stage(state.stage)
-        if list(Stage).index(target) >= list(Stage).index(state.stage):
-            raise InvalidArgumentError(
-                f"a rollback goes back: {target} is not before {state.stage}"
-            )
-        paused = 0.0
-        while state.stage is not target:
-            step = await self.advance(
-                previous_stage(state.stage),
-                patience=patience,
-                longest_pause=longest_pause,
-                report=report,
-            )
-            state = step.state
-            paused = max(paused, step.paused)
+        waits = Waits(patience, longest_pause, report)
+        evidence = await self.evidence()
+        state, paused = evidence.state, 0.0
+        if to is None and self._asked.was_taken(evidence.log, forth=False):
+            return Stepped(state)
+        for stage in way_back(state.stage, to):
+            evidence = await self.evidence()
+            if evidence.state.epoch != state.epoch:
+                # From where it is now, this step may lead on and not back.
+                raise moved_by_another()
+            step = await self._stepped(evidence, stage, None, waits)
+            state, paused = step.state, max(paused, step.paused)
+            if state.stage is not stage:
+                raise moved_by_another()
         return Stepped(state, (), paused)
 
     # Inside -------------------------------------------------------------------------------
 
-    async def _flipped(
-        self,
-        state: State,
-        move: Move,
-        patience: float | None,
-        longest_pause: float,
-        report: Report,
-    ) -> tuple[State, float]:
+    async def _stepped(
+        self, evidence: Evidence, to: Stage, override: str | None, waits: Waits
+    ) -> Stepped:
+        """Go to a stage from the one that the evidence is of, or nowhere."""
+        before = evidence.state.stage
+        check_step(before, to)
+        lacks = missing(to, evidence)
+        if lacks and override is None:
+            raise PreconditionFailedError(
+                f"the evidence does not support {to}: " + "; ".join(lacks), not_sent=True
+            )
+        told = {**evidence.to_dict(), "missing": lacks}
+        move = Move(new_id(), to, self._who, told, override if lacks else None)
+        self._asked.remember(move, forth=ORDER.index(to) > ORDER.index(before))
+        if is_flip(before, to) or to is Stage.COMPLETE:
+            # What is left behind at the end is left whole: nothing is under way just then.
+            state, paused = await self._flipped(evidence.state, move, waits)
+        else:
+            state, paused = await self._moved(evidence.state, move), 0.0
+        self._asked.answered()
+        return Stepped(state, tuple(lacks), paused)
+
+    async def _flipped(self, before: State, move: Move, waits: Waits) -> tuple[State, float]:
         # Whatever was overridden: a write that began in `off` has no intent, and is waited for.
-        state = await self._settled(str(move.to), report)
+        state = await self._settled(str(move.to), waits.report)
+        if state.epoch != before.epoch:
+            # The evidence, and what was overridden, is of another stage.
+            raise moved_by_another()
 
         def told(waiting: str) -> None:
-            report(Progress(str(move.to), waiting=waiting))
+            waits.report(Progress(str(move.to), waiting=waiting))
 
+        patience = waits.patience
         flip = Flip(
             self._ledger,
             self._subject,
@@ -338,7 +360,7 @@ class AsyncMigration:
             repair=self.repair,
             told=told,
             patience=state.terms.settling + _MINUTES if patience is None else patience,
-            longest_pause=longest_pause,
+            longest_pause=waits.longest_pause,
             announces=is_flip(state.stage, move.to),
         )
         flipped = await flip.run(move)
@@ -348,9 +370,7 @@ class AsyncMigration:
         try:
             new = await persist(self._runtime, self._ledger.move, self._subject, state.epoch, move)
         except Fenced as error:
-            raise UnavailableError(
-                "somebody else moves this migration at the same time", retryable=True
-            ) from error
+            raise moved_by_another() from error
         await reach(Point.MOVED)
         return new
 
@@ -366,7 +386,11 @@ class AsyncMigration:
                     else f"the migration is complete: there is nothing to {act} any more",
                     not_sent=True,
                 )
-            left = settling_left(state, await self.log())
+            log = await self.log()
+            if log and log[-1].epoch != state.epoch:
+                # It was moved between the two questions.
+                continue
+            left = settling_left(state, log)
             if left <= 0:
                 return state
             report(
@@ -381,6 +405,12 @@ class AsyncMigration:
         """Objects, as far as somebody has counted them."""
         notes = await persist(self._runtime, self._ledger.notes, self._subject)
         return known_objects(notes, await self.log())
+
+
+def _counted(notes: Mapping[str, Note]) -> int:
+    """Keys that the last backfill has skipped: there may be more than are listed."""
+    note = notes.get(BACKFILL)
+    return 0 if note is None else int(note.body.get("skipped", 0))
 
 
 __all__ = ["AsyncMigration", "Stepped"]

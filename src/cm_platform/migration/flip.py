@@ -19,6 +19,7 @@ from cm_platform.runtime import Runtime
 from .ledger import Busy, Fenced, Ledger, Move, Pending, State, Subject
 from .persistence import persist
 from .points import Point, reach
+from .stepping import moved_by_another
 
 _POLL: Final = 0.005
 _MARGIN: Final = 0.05
@@ -43,7 +44,7 @@ class Flip:
     repair: works off intents that are due. told: what is waited for, for people.
     patience: seconds in all. longest_pause: seconds that a pause may take.
     announces: the authority changes, so nobody may use an old answer; else only writes are
-        waited for.
+        waited for, and not URLs to upload: they lead to the side that stays right.
     """
 
     def __init__(
@@ -93,9 +94,7 @@ class Flip:
                 )
                 await self._quiet()
         except Fenced as error:
-            raise UnavailableError(
-                "somebody else moves this migration at the same time", retryable=True, not_sent=True
-            ) from error
+            raise moved_by_another() from error
         except BaseException:
             await self._undone()
             raise
@@ -155,20 +154,23 @@ class Flip:
         if new is None:
             await persist(self._runtime, self._ledger.pause, self._subject, self._epoch, 0)
         self._paused = max(self._paused, self._clock() - began)
-        if busy:
+        if busy and self._announces:
             # The announcement or the pause ran out, or somebody was still in between.
             await self._announced()
         return new
 
     async def _drained(self) -> bool:
         end = self._clock() + self._longest
-        while (left := await self._pending()).count:
+        while self._open(left := await self._pending()):
             if self._clock() >= end:
                 return False
             if left.due:
                 await self._repair()
             await self._runtime.sleep(_POLL)
         return True
+
+    def _open(self, left: Pending) -> int:
+        return left.count if self._announces else left.count - left.uploads
 
     async def _announce(self) -> None:
         if not self._announces:

@@ -21,6 +21,7 @@ logger = logging.getLogger("cm_platform.migration")
 
 _FIRST_WAIT: Final = 0.005
 _LONGEST_WAIT: Final = 0.1
+_RENEWALS: Final = 3
 
 
 class Held:
@@ -93,8 +94,9 @@ class Intents:
         patience = now() + self._act
         wait = _FIRST_WAIT
         view = await self._stage.current()
-        intents = [Intent(_new_id(), key, purpose) for key in keys]
-        owner = _new_id()
+        # None where data is on one side: most tenants, most of the time.
+        intents = [Intent(_new_id(), key, purpose) for key in keys if view.is_mirrored]
+        owner = _new_id() if view.is_mirrored else ""
         while view.is_mirrored:
             began = now()
             try:
@@ -151,19 +153,26 @@ class Intents:
             )
 
     async def renew(self, held: Held) -> None:
-        """Act longer, where half of the time is over.
+        """Act longer, where half of the time is over: there is time left when this returns.
 
         Raises `OverdueError` when somebody else has taken over meanwhile: until then it is not
-        too late, however late it is.
+        too late, however late it is. `deadline_exceeded` when the ledger takes longer to give
+        time than what it gives.
         """
         now = self._runtime.clock.monotonic()
         if now < held.deadline - self._act / 2:
             return
         ids = _ids(held, held.ids)
-        if not await self._ledger.extend(held.owner, ids, self._act + self._quarantine):
-            held.deadline = now
-            raise OverdueError("somebody else looks after an intent that was ours")
-        held.deadline = now + self._act
+        for _ in range(_RENEWALS):
+            if not await self._ledger.extend(held.owner, ids, self._act + self._quarantine):
+                held.deadline = now
+                raise OverdueError("somebody else looks after an intent that was ours")
+            # Counted from the question: its answer may come when that time is over.
+            held.deadline = now + self._act
+            now = self._runtime.clock.monotonic()
+            if now < held.deadline:
+                return
+        raise DeadlineExceededError("the ledger is too slow to act under it", retryable=True)
 
     async def finish(self, held: Held, clean: Collection[str], *, after: float = 0.0) -> bool:
         """End those whose keys are the same on both sides, leave the others; whether all ended.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from cm_platform.errors import UnavailableError
-from cm_platform.routing import Stage
+from cm_platform.routing import OutdatedRouteError, Stage
 from cm_platform.runtime import Runtime
 
 from .ledger import Ledger, Side, State, Subject, Terms, authority, home_of, is_mirrored
@@ -47,6 +47,12 @@ class View(NamedTuple):
 class StageLease:
     """One process's knowledge of where a tenant's data is.
 
+    Nothing renews it but a call that finds it run out: a tenant without traffic costs the ledger
+    nothing. One with traffic costs a question each 0.95 leases, in each process: at the default
+    of 5 seconds 0.21 a second, 210 for 1,000 tenants at work, a primary key looked up each time.
+    Calls of one tenant that find it run out in the same moment ask each for themselves. While
+    data is on both sides each write asks besides (`Intents`).
+
     terms: as this process is configured; a migration that has started brings its own.
     """
 
@@ -73,8 +79,8 @@ class StageLease:
         return self.held() or await self.ask()
 
     async def ask(self) -> View:
-        """Ask the ledger now. Raises `unavailable`, with nothing sent, when it does not answer
-        or knows of another migration."""
+        """Ask the ledger now. Raises `unavailable`, with nothing sent, when it does not answer;
+        `OutdatedRouteError` when it knows of another migration."""
         # Before the question: the answer may be older than its arrival.
         began = self._now()
         try:
@@ -102,7 +108,7 @@ class StageLease:
         if home_of(state) == terms.source:
             # Another one has ended, or not begun, where ours begins.
             return View(Stage.OFF, state.epoch, False, terms, until)
-        raise UnavailableError(
+        raise OutdatedRouteError(
             "the ledger knows of another migration of this tenant's data than this process does: "
             "its configuration is outdated",
             retryable=True,

@@ -181,10 +181,11 @@ class Note:
 
 
 class Skipped(NamedTuple):
-    """A key that could not be moved, and why."""
+    """A key that could not be moved, and why. side: the one that has what is right."""
 
     key: str
     reason: str
+    side: Side = "source"
 
 
 class Fenced(Exception):  # noqa: N818 - an answer of the ledger, not a failure
@@ -252,8 +253,9 @@ class Ledger(Protocol):
     async def start(self, subject: Subject, terms: Terms, move: Move) -> State:
         """Begin a migration in the stage off, and say so in the log.
 
-        MUST raise `Fenced` when the subject has one that is neither off nor complete, unless it
-        was this very move that started it. Evidence and skipped keys of an earlier one are
+        MUST raise `Fenced` when the subject has one that is neither off nor complete, or when its
+        data is on another backend than `terms.source`, unless it was this very move that started
+        it. Evidence and skipped keys of an earlier one are
         removed; epochs go on.
         """
         ...
@@ -318,8 +320,8 @@ class Ledger(Protocol):
         """Begin counting anew."""
         ...
 
-    async def skip(self, subject: Subject, key: str, reason: str) -> None:
-        """Remember a key that could not be moved; replaces an earlier reason."""
+    async def skip(self, subject: Subject, key: str, reason: str, side: Side = "source") -> None:
+        """Remember a key that could not be moved from a side; replaces what was said before."""
         ...
 
     async def unskip(self, subject: Subject, keys: Sequence[str]) -> None:
@@ -328,6 +330,10 @@ class Ledger(Protocol):
 
     async def skipped(self, subject: Subject, limit: int) -> Sequence[Skipped]:
         """Keys that could not be moved, in order, up to `limit`."""
+        ...
+
+    async def skipped_among(self, subject: Subject, keys: Sequence[str]) -> Sequence[Skipped]:
+        """Those of the keys that could not be moved, in order."""
         ...
 
     # Life ---------------------------------------------------------------------------------

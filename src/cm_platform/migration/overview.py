@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from cm_platform.errors import InvalidArgumentError
@@ -70,7 +70,7 @@ class Overview:
     settling: until what began before the stage was entered is over; a backfill waits for it.
     soak: until the migration may end, as far as time goes.
     next: the stage that follows, None at the end; missing: the evidence that it lacks.
-    skipped: keys that could not be moved, the first thousand.
+    skipped: keys that could not be moved, as they were given.
     """
 
     subject: Subject
@@ -120,6 +120,8 @@ class Overview:
 
 def overview(subject: Subject, evidence: Evidence, skipped: Sequence[Skipped]) -> Overview:
     """What the evidence says, in the terms in which people ask. skipped: with their reasons."""
+    # Evidence counts no further than the first thousand.
+    evidence = replace(evidence, skipped=max(evidence.skipped, len(skipped)))
     state = evidence.state
     following = None if state.stage is Stage.COMPLETE else next_stage(state.stage)
     return Overview(

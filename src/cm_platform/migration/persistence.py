@@ -27,7 +27,9 @@ async def persist(
         except PlatformError as error:
             if not error.retryable:
                 raise
-        await runtime.sleep(wait)
+            # A breaker says when it lets somebody through, a store when it has room again.
+            longer = error.retry_after or 0.0
+        await runtime.sleep(max(wait, longer))
     return await call(*args, **kwargs)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cm_platform.errors import PreconditionFailedError
 
+from .ledger import State, Terms
 from .mover import Planned
 
 
@@ -31,6 +34,21 @@ def check_accepted(plan: Planned, accept_losses: bool) -> None:
         )
 
 
+def agreed(terms: Terms, before: State | None) -> Terms:
+    """The terms of a start, where the ledger knows of an earlier one.
+
+    Answers of before may still be in use, and they were lent for that long; and so may what was
+    done under them, such as a URL to upload.
+    """
+    if before is None:
+        return terms
+    return replace(
+        terms,
+        lease=max(terms.lease, before.terms.lease),
+        longest=max(terms.longest, before.terms.longest),
+    )
+
+
 def under_way() -> PreconditionFailedError:
     """The error of a start where a migration has begun already."""
     return PreconditionFailedError(
@@ -38,4 +56,4 @@ def under_way() -> PreconditionFailedError:
     )
 
 
-__all__ = ["check_accepted", "check_declared", "under_way"]
+__all__ = ["agreed", "check_accepted", "check_declared", "under_way"]

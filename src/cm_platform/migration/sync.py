@@ -77,6 +77,13 @@ class Migration:
         """Look at both stores, and say what the move would mean. Changes nothing."""
         return drive(self._async.plan(report))
 
+    def forget_use(self) -> None:
+        """Forget which operations the tenant has used, so that one of long ago is no obstacle.
+
+        The next plan goes by what is used from now on. `unsupported` for storage.
+        """
+        drive(self._async.forget_use())
+
     def start(
         self,
         *,
@@ -138,8 +145,10 @@ class Migration:
             upload may live, and some minutes.
         longest_pause: seconds that it may keep writers waiting.
 
+        Asked for again when its answer was lost, without `to`, it is taken once.
+
         Raises `precondition_failed` naming what is missing; `unavailable` (retryable) when the
-        data could not change sides in time.
+        data could not change sides in time, or somebody else moves it, too.
         """
         return drive(
             self._async.advance(
@@ -158,7 +167,10 @@ class Migration:
         """Go back one stage, or step by step to an earlier one. Always allowed before the end:
         both sides have everything.
 
-        Raises `invalid_argument` from the end, or to a stage that is not earlier.
+        Asked for again when its answer was lost, without `to`, it is taken once.
+
+        Raises `invalid_argument` from the end, or to a stage that is not earlier; `unavailable`
+        as `advance` does.
         """
         return drive(
             self._async.rollback(to, patience=patience, longest_pause=longest_pause, report=report)

@@ -7,6 +7,7 @@ one) knows where the data is, and the table never guesses. The OpenFeature side 
 
 from .judging import Evaluate, Home, Reason, Whereabouts
 from .names import did_you_mean, is_name
+from .outdated import OutdatedRouteError
 from .route import KINDS, Kind, Route, Stage, known_routes
 from .rules import Decision, Match, Rule, Rules, bucket
 from .table import RouteEvent, RouteTable
@@ -18,6 +19,7 @@ __all__ = [
     "Home",
     "Kind",
     "Match",
+    "OutdatedRouteError",
     "Reason",
     "Route",
     "RouteEvent",

@@ -25,6 +25,7 @@ logger = logging.getLogger("cm_platform.routing")
 CAPACITY: Final = 100_000
 RETRY_AFTER: Final = 5.0
 _LOG_MEMORY: Final = 256
+_ASKED_EARLY: Final[Reason] = "not_proven"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class RouteEvent:
 class _Entry:
     """route: the last known good; None in a mark that only forbids older evaluations.
     evaluated: when the route's evaluation began. forbidden: evaluations that began before are
-    known to be outdated. Both count in the table's ticks.
+    known to be outdated. Both count in the table's ticks. told: what was said last of why the
+    tenant's request was not followed; None since it was.
     """
 
     route: Route | None
@@ -112,7 +114,7 @@ class RouteTable:
         # Counting is atomic, so generations need no lock, and evaluations have an order.
         self._ticks = itertools.count(1)
         self._guard = threading.Lock()
-        self._logged: set[tuple[object, ...]] = set()
+        self._logged: OrderedDict[tuple[object, ...], None] = OrderedDict()
 
     def lookup(self, tenant_id: str) -> Route:
         """The tenant's route; may block on a miss.
@@ -221,8 +223,10 @@ class RouteTable:
                 expires = started + self._ttl if tick > forbidden else float("-inf")
                 told = entry.told if entry is not None else None
                 if complaint is None and told is not None:
-                    # It works again: the next failure is news.
-                    self._logged.discard(told)
+                    # It works again: the next failure is news. What a ledger does not support is
+                    # none: tenants come to it one after the other, all through a migration.
+                    if told[0] != _ASKED_EARLY:
+                        self._logged.pop(told, None)
                     told = None
                 entry = _Entry(route, generation, expires, tick, forbidden, told)
             self._put(tenant_id, entry)
@@ -240,16 +244,22 @@ class RouteTable:
         held = None if kept is None else str(kept)
         news = (complaint.reason, complaint.detail, complaint.requested, held)
         with self._guard:
+            first = news not in self._logged
+            changed = first
             if entry is not None:
-                entry.told = news
-            new = news not in self._logged
-            if new:
-                if len(self._logged) >= _LOG_MEMORY:
-                    self._logged.clear()
-                self._logged.add(news)
-        if new:
-            # Once for all tenants, and without their names.
-            logger.warning(
+                changed, entry.told = entry.told != news, news
+            if changed:
+                self._logged[news] = None
+                self._logged.move_to_end(news)
+                if len(self._logged) > _LOG_MEMORY:
+                    self._logged.popitem(last=False)
+        if changed:
+            # For people once for all tenants, for whoever debugs once for each; and nameless.
+            level = logging.DEBUG
+            if first:
+                level = logging.INFO if complaint.reason == _ASKED_EARLY else logging.WARNING
+            logger.log(
+                level,
                 "%s: a requested route (%s) was not followed, %s is kept: %s: %s",
                 self.kind.name,
                 complaint.requested or "unknown",

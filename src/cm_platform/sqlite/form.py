@@ -28,7 +28,8 @@ class Form:
     """What the files of a backend have in them.
 
     backend: its name. application_id: a number of its own, below 2**31. version: of the schema.
-    schema: statements that fill an empty file. cure: see `classify`.
+    schema: statements that fill an empty file. cure: see `classify`. of_another: what to do with
+    a file of another version.
     """
 
     backend: str
@@ -36,6 +37,7 @@ class Form:
     version: int
     schema: tuple[str, ...]
     cure: str
+    of_another: str = "use that version for it, or name another file"
 
 
 def make(path: Path, form: Form) -> None:
@@ -127,7 +129,7 @@ def _is_new(db: sqlite3.Connection, path: Path, form: Form) -> bool:
     if application == form.application_id:
         raise ConfigInvalidError(
             f"{str(path)!r} was written by another version of this library (form {version}, and "
-            f"this one has {form.version}): use that version for it, or name another file"
+            f"this one has {form.version}): {form.of_another}"
         )
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application or version or tables:

@@ -160,7 +160,7 @@ def test_to_name_it_imports_no_sdk_and_to_open_it_asks_nobody() -> None:
 
 def test_what_is_set_for_a_connection(postgres_url: str, face: str) -> None:
     def asked(ledger: Opened, query: bytes) -> Any:
-        return ledger.run(ledger.ledger._connections.ask(query))[0][0]
+        return ledger.run(ledger.ledger._tables._connections.ask(query))[0][0]
 
     with opened(face, postgres_url, pool_max=1, read_timeout=7, application_name="mine") as direct:
         direct.started()
@@ -271,7 +271,7 @@ def test_connections_that_are_all_in_use_are_told(postgres_url: str, face: str) 
         ledger.started()
 
         async def asked_within() -> None:
-            async with ledger.ledger._connections.transaction():
+            async with ledger.ledger._tables._connections.transaction():
                 await ledger.ledger.state(SUBJECT)
 
         error = error_of(lambda: ledger.run(asked_within()))
@@ -348,7 +348,7 @@ def test_whoever_stops_in_a_transaction_keeps_nobody_waiting(postgres_url: str) 
         epoch = ledger.started()
 
         async def stop() -> None:
-            async with stopped.ledger._connections.transaction() as ask:
+            async with stopped.ledger._tables._connections.transaction() as ask:
                 await ask(SAY.lock, NAMED)
                 ledger.begin(epoch, intent())
                 await ask(SAY.lock, NAMED)
@@ -455,6 +455,70 @@ def test_an_operator_may_make_the_tables_by_hand(postgres_url: str) -> None:
     with opened("sync", postgres_url, table_schema="by_hand") as ledger:
         ledger.run(ledger.ledger.ping())
         assert ledger.started() == 2
+
+
+# Versions of the tables
+
+
+def test_tables_from_before_versions_are_told_and_brought_up_to_date(
+    postgres_url: str, face: str
+) -> None:
+    with opened("sync", postgres_url) as ledger:
+        epoch = ledger.started()
+    executed(postgres_url, "DROP TABLE cm_platform.version")
+    with opened(face, postgres_url) as ledger:
+        for act in (ledger.state, lambda: ledger.run(ledger.ledger.ping())):
+            error = error_of(act)
+            assert isinstance(error, ConfigInvalidError)
+            assert error.not_sent
+            assert "of version 0, and this library needs version 1" in error.message
+            assert "cm-platform migrate init" in error.message
+        ledger.run(ledger.ledger.prepare())
+        assert ledger.state().epoch == epoch
+
+
+def test_tables_of_an_older_version_are_brought_up_to_date(postgres_url: str) -> None:
+    with opened("sync", postgres_url) as ledger:
+        epoch = ledger.started()
+    executed(postgres_url, "UPDATE cm_platform.version SET version = 0")
+    with opened("sync", postgres_url) as ledger:
+        assert "of version 0" in error_of(lambda: ledger.begin(epoch, intent())).message
+        start = move_to(Stage.OFF)
+        terms = Terms("to-new", "old", "new")
+        starting = ledger.ledger.start(SUBJECT, terms, start)
+        assert "of version 0" in error_of(lambda: ledger.run(starting)).message
+        ledger.run(ledger.ledger.prepare())
+        ledger.begin(epoch, intent())
+
+
+def test_tables_of_a_newer_version_are_left_alone(postgres_url: str, face: str) -> None:
+    with opened("sync", postgres_url) as ledger:
+        ledger.started()
+    executed(postgres_url, "UPDATE cm_platform.version SET version = 2")
+    with opened(face, postgres_url) as ledger:
+        for act in (ledger.state, lambda: ledger.run(ledger.ledger.prepare())):
+            error = error_of(act)
+            assert isinstance(error, ConfigInvalidError)
+            assert "of version 2, and this library knows version 1" in error.message
+            assert "a newer release" in error.message
+    # By hand neither.
+    executed(postgres_url, schema_sql())
+    with connected(postgres_url) as db:
+        assert db.execute("SELECT version FROM cm_platform.version").fetchall() == [(2,)]
+
+
+def test_the_version_is_looked_up_once(postgres_server: PostgresServer, postgres_url: str) -> None:
+    with opened("sync", postgres_url) as ledger:
+        ledger.started()
+    database = postgres_url.rpartition("/")[2]
+    with (
+        LosingProxy(postgres_server.port) as proxy,
+        opened("sync", postgres_server.url_at(proxy.port, database), pool_max=1) as ledger,
+    ):
+        ledger.state()
+        before = proxy.turns
+        ledger.run(ledger.ledger.pending(SUBJECT))
+        assert proxy.turns - before == 1
 
 
 def test_schemas_know_nothing_of_each_other(postgres_url: str) -> None:
@@ -618,7 +682,7 @@ def test_a_call_that_is_cancelled_leaves_its_connection_to_others(postgres_url: 
 def test_many_at_once_share_a_small_pool(postgres_url: str, face: str) -> None:
     with opened(face, postgres_url, pool_max=3) as ledger:
         epoch = ledger.started()
-        runtime = ledger.ledger._connections._runtime
+        runtime = ledger.ledger._tables._connections._runtime
 
         async def written(number: int) -> None:
             one = intent(f"key {number % 7}")
@@ -634,6 +698,6 @@ def test_a_restarted_migration_brings_its_own_terms(postgres_url: str, face: str
     with opened(face, postgres_url) as ledger:
         epoch = ledger.started()
         ledger.run(ledger.ledger.move(SUBJECT, epoch, move_to(Stage.OFF)))
-        terms = Terms("back", "new", "old", lease=1.5, longest=7.25, soak=0.0)
+        terms = Terms("another", "old", "newest", lease=1.5, longest=7.25, soak=0.0)
         state = ledger.run(ledger.ledger.start(SUBJECT, terms, move_to(Stage.OFF)))
         assert (state.terms, state.epoch, state.stage) == (terms, epoch + 2, Stage.OFF)

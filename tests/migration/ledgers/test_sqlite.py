@@ -103,6 +103,21 @@ def test_another_programs_database_is_refused_and_left_alone(face: str, tmp_path
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_file_of_another_version_is_told_and_left_alone(
+    face: str, path: Path, version: int
+) -> None:
+    with opened(path, face):
+        pass
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    content = path.read_bytes()
+    told = rf"\(form {version}, and this one has 1\): .*forget where each tenant's data is"
+    with pytest.raises(ConfigInvalidError, match=told), opened(path, face):
+        pass
+    assert path.read_bytes() == content
+
+
 def test_a_file_that_is_no_database_is_named_and_left_alone(face: str, tmp_path: Path) -> None:
     path = tmp_path / "diary"
     content = b"My diary. " * 1000

@@ -269,7 +269,7 @@ CATALOGUE: Final = {
         _blind_backfill,
     ),
     "no-revision-is-equal": Mutant(
-        "Objects without a revision are taken for the same.", 1825, _no_revision_is_equal
+        "Objects without a revision are taken for the same.", 2272, _no_revision_is_equal
     ),
     "size-is-all": Mutant("Objects of one size are taken for the same.", 25, _size_is_all),
     "repair-of-the-living": Mutant(
@@ -287,7 +287,7 @@ CATALOGUE: Final = {
         "A writer changes both sides and never compares them.", 4, _mirror_alone
     ),
     "no-leftovers": Mutant("What only the other side has is not looked for.", 3, _no_leftovers),
-    "no-deadline": Mutant("An owner acts after its time is over.", 255, _no_deadline),
+    "no-deadline": Mutant("An owner acts after its time is over.", 389, _no_deadline),
     "no-announcement": Mutant(
         "The data changes sides while old answers of the ledger are in use.", 8, _no_announcement
     ),
@@ -297,7 +297,7 @@ CATALOGUE: Final = {
         _no_drain,
     ),
     "nobody-owns": Mutant(
-        "Intents are ended, left and extended whoever they belong to by now.", 830, _nobody_owns
+        "Intents are ended, left and extended whoever they belong to by now.", 175, _nobody_owns
     ),
     "failed-is-undone": Mutant(
         "A change that failed is taken for one that had no effect.",

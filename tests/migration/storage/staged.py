@@ -11,7 +11,7 @@ from cm_platform.config import MigrationConfig
 from cm_platform.migration.ledger import Ledger, Move, Side, Subject, Terms, authority
 from cm_platform.migration.ledgers.sqlite import SqliteConfig, SqliteLedger
 from cm_platform.migration.ledgers.sqlite.ledger import MEMORY
-from cm_platform.migration.opening import Sides
+from cm_platform.migration.mover import Sides
 from cm_platform.migration.stages import is_flip
 from cm_platform.migration.storage.assembling import assemble
 from cm_platform.registry import REGISTRY, Backend

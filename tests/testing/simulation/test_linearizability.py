@@ -57,6 +57,17 @@ LINEARIZABLE = {
         op("delete", 3, 4),
         read(10, 11, None),
     ],
+    "a listing that takes long has what was there at some moment of it": [
+        put(1, 2, "a"),
+        op("delete", 3, 4),
+        op("listed", 0, 9),
+        op("unlisted", 0, 9),
+    ],
+    "a listing that was not answered says nothing": [
+        put(0, 1, "a"),
+        op("unlisted", 2, 3, outcome="ambiguous"),
+        op("unlisted", 4, 5, outcome="refused"),
+    ],
     "a chain of versions": [
         op("put_if_absent", 0, 1, "a"),
         op("put_if_match", 2, 3, "b", expected="a"),
@@ -69,6 +80,17 @@ LINEARIZABLE = {
 }
 
 NOT_LINEARIZABLE = {
+    "a listing without what was there all the while": [put(0, 1, "a"), op("unlisted", 2, 3)],
+    "a listing of what was gone before": [
+        put(0, 1, "a"),
+        op("delete", 2, 3),
+        op("listed", 4, 5),
+    ],
+    "two listings, one after the other, of a write that did not land and did": [
+        put(0, 1, "a", outcome="ambiguous"),
+        op("listed", 2, 3),
+        op("unlisted", 4, 5),
+    ],
     "a lost write": [put(0, 1, "a"), put(2, 3, "b"), read(4, 5, "a")],
     "a zombie": [put(0, 1, "a"), op("delete", 2, 3), read(4, 5, None), read(6, 7, "a")],
     "a read of what nobody wrote": [read(0, 1, "a")],
@@ -141,6 +163,8 @@ def _applied(operation: Operation, state: str | None) -> tuple[bool, str | None]
     kind, conflict = operation.kind, operation.outcome == "conflict"
     if kind == "read":
         return operation.value == state, state
+    if kind in ("listed", "unlisted"):
+        return (state is not None) == (kind == "listed"), state
     if kind == "put":
         return True, operation.value  # type: ignore[return-value]
     if kind == "delete":
@@ -167,8 +191,9 @@ def _is_story(order: Sequence[Operation], initial: str | None) -> bool:
 def _by_force(history: Sequence[Operation], initial: str | None) -> bool:
     told = [one for one in history if one.outcome != "refused"]
     sure = [one for one in told if one.outcome != "ambiguous"]
-    doubtful = [one for one in told if one.outcome == "ambiguous" and one.kind != "read"]
-    sure = [one for one in sure if one.kind != "read" or one.outcome == "done"]
+    looks = ("read", "listed", "unlisted")
+    doubtful = [one for one in told if one.outcome == "ambiguous" and one.kind not in looks]
+    sure = [one for one in sure if one.kind not in looks or one.outcome == "done"]
     for chosen in product((True, False), repeat=len(doubtful)):
         some = sure + [one for one, is_in in zip(doubtful, chosen, strict=True) if is_in]
         if any(_is_story(order, initial) for order in permutations(some)):
@@ -183,7 +208,10 @@ _VALUES = st.sampled_from(["a", "b", "c"])
 def _operations(draw: st.DrawFn) -> Operation:
     kind = draw(
         st.sampled_from(
-            ["put", "put_if_absent", "put_if_match", "delete", "delete_if_match", "read", "read"]
+            [
+                *("put", "put_if_absent", "put_if_match", "delete", "delete_if_match"),
+                *("read", "read", "listed", "unlisted"),
+            ]
         )
     )
     start = draw(st.integers(0, 8))

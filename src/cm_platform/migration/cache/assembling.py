@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from cm_platform.cache.keys import DEFAULT_NAMESPACE
 from cm_platform.config import KindConfig, MigrationConfig, NamespaceConfig
-from cm_platform.migration import opening
+from cm_platform.migration import mover
 from cm_platform.migration.lease import StageLease
 from cm_platform.migration.ledger import Ledger, Subject, Terms
 from cm_platform.runtime import Runtime
@@ -22,12 +22,12 @@ from .moving import Moving
 from .pair import Pair
 from .reads import Reader
 from .shadow import Shadow, ShadowTerms
-from .standing import Stand
+from .stand import Stand
 from .writes import Writer
 
 
 def assemble(
-    sides: opening.Sides,
+    sides: mover.Sides,
     ledger: Ledger,
     subject: Subject,
     terms: Terms,
@@ -37,7 +37,7 @@ def assemble(
     act: float,
     prefix: str,
     namespaces: Mapping[str, NamespaceConfig] = MappingProxyType({}),
-) -> opening.Moving:
+) -> mover.Moving:
     """See `Assemble`.
 
     terms: `longest` is taken from the two backends and from what this process does.
@@ -48,7 +48,7 @@ def assemble(
     bound = staleness(pair, config.staleness)
     stand = Stand(StageLease(ledger, subject, terms, runtime), ledger, subject, pair, runtime)
     mix = Mix(ledger, subject, pair, runtime, prefix)
-    moving = Moving(pair)
+    moving = Moving(pair, stand, act=act)
     reader = moving.reader = Reader(pair, stand, runtime, moving.brought)
     writer = Writer(pair, stand, reader, Copies(pair, mix), runtime, bound=bound)
     shadow = Shadow(
@@ -61,8 +61,8 @@ def assemble(
     )
     atomics = Atomics(pair, stand, reader, moving, writer)
     cache = MigratingCache(pair, stand, reader, writer, atomics, shadow, mix)
-    mover = CacheMover(pair, ledger, subject, mix, terms, prefix, namespaces)
-    return opening.Moving(cache, mover, terms, cache.prepare)
+    acts = CacheMover(pair, ledger, subject, mix, terms, prefix, namespaces)
+    return mover.Moving(cache, acts, terms, cache.prepare)
 
 
 def moved_with(settings: KindConfig, namespace: str) -> dict[str, NamespaceConfig]:

@@ -24,7 +24,8 @@ from .moving import Moving
 from .names import Kept, Name, read_name
 from .pair import Pair
 from .reads import Here, Reader
-from .standing import Stand, Standing, capabilities_in
+from .stand import Stand
+from .standing import Standing, capabilities_in
 from .writes import Writer
 
 T = TypeVar("T")

@@ -21,7 +21,8 @@ from .mix import CONDITION, COUNTER, TIME, Mix
 from .pair import Pair
 from .reads import Reader
 from .shadow import Shadow
-from .standing import Stand, capabilities_in, limits_in
+from .stand import Stand
+from .standing import capabilities_in, limits_in
 from .writes import Writer
 
 
@@ -91,7 +92,7 @@ class MigratingCache:
         self._mix.wrote(partition, key, len(value), ttl)
         if only_if is None:
             return await self._writer.set(partition, key, value, ttl, along)
-        self._mix.exact(CONDITION, partition, key, ttl)
+        await self._mix.exact(CONDITION, partition, key, ttl)
         return await self._atomics.set_if(partition, key, value, ttl, only_if, along)
 
     async def set_many(
@@ -122,7 +123,7 @@ class MigratingCache:
         ttl: float | None,
     ) -> bool:
         """See `CacheBackend.compare_and_set`."""
-        self._mix.exact(CONDITION, partition, key, ttl)
+        await self._mix.exact(CONDITION, partition, key, ttl)
         return await self._atomics.compare_and_set(partition, key, expected, value, ttl)
 
     async def increment(
@@ -136,7 +137,7 @@ class MigratingCache:
         along: Sequence[str] = (),
     ) -> Counted:
         """See `CacheBackend.increment`."""
-        self._mix.exact(COUNTER, partition, key, ttl)
+        await self._mix.exact(COUNTER, partition, key, ttl)
         return await self._atomics.increment(partition, key, amount, initial, ttl, along)
 
     async def ttl(self, partition: str, key: str) -> float | None:
@@ -145,7 +146,7 @@ class MigratingCache:
 
     async def expire(self, partition: str, key: str, ttl: float | None) -> bool:
         """See `CacheBackend.expire`."""
-        self._mix.exact(TIME, partition, key, ttl)
+        await self._mix.exact(TIME, partition, key, ttl)
         return await self._atomics.expire(partition, key, ttl)
 
     def translate(self, error: Exception) -> PlatformError | None:

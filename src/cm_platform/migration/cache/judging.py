@@ -43,22 +43,25 @@ def is_entry(data: bytes) -> bool:
     return len(data) >= HEADER.size and data[0] == MARK
 
 
-def counts(data: bytes, generation: int | None, now: float) -> bool:
+def counts(data: bytes, generation: int | None, now: float, scope: int) -> bool:
     """Whether an entry is neither outdated nor expired, at a Unix time in seconds.
 
-    What is no entry of ours counts: the service says what it thinks of it.
+    What is no entry of ours, or of another scope, counts: the service refuses it.
     """
     if not is_entry(data):
         return not is_mark(data)
-    _, _, stamp, _, _, expires = HEADER.unpack_from(data)
+    _, _, stamp, its_scope, _, expires = HEADER.unpack_from(data)
+    if its_scope != scope:
+        return True
     return generation is not None and stamp >= generation and not 0 < expires <= now * 1000
 
 
-def restamped(data: bytes, generation: int | None) -> bytes:
-    """The entry under a generation, if its own is lower."""
+def restamped(data: bytes, generation: int | None, scope: int) -> bytes:
+    """The entry under a generation, if its own is lower; what is of another scope as it is."""
     if generation is None or not is_entry(data):
         return data
-    if int.from_bytes(data[STAMP], "big") >= generation:
+    _, _, stamp, its_scope, _, _ = HEADER.unpack_from(data)
+    if its_scope != scope or stamp >= generation:
         return data
     return stamped(data, generation)
 

@@ -18,8 +18,12 @@ _TOKEN: Final = 8
 _ENDS: Final = struct.Struct(">Q")
 
 LONGEST: Final = 3600.0
-"""Seconds that a mark stands. So long somebody who was moving a value may be dead before what he
-had begun is lost: whoever asks for the value ends it for him."""
+"""Seconds that a mark stands which says that nothing is here any more: longer than anybody acts
+on what the ledger said before."""
+
+UNDER_WAY: Final = 30 * 86_400.0
+"""Seconds that a place, and what was given away to it, stand. So long somebody who was moving a
+value may be dead before what he had begun is lost: whoever asks for the value ends it for him."""
 
 
 def coming() -> bytes:
@@ -95,6 +99,7 @@ def is_mark(data: bytes) -> bool:
 
 __all__ = [
     "LONGEST",
+    "UNDER_WAY",
     "belongs",
     "carried",
     "coming",

@@ -1,7 +1,8 @@
 """What a tenant does with its cache, counted: enough to say what another store cannot do.
 
 In every process, all the time, also before anybody thinks of a migration; so it is cheap: a
-count in memory, written to the ledger every few seconds, by namespace. Reads are counted one in
+count in memory, written to the ledger every few seconds, by namespace; but that a namespace has
+what must be exact is written before the first of it is. Reads are counted one in
 sixteen; writes all; what makes a difference (conditions, counters, how long they live) exactly.
 """
 
@@ -55,6 +56,7 @@ class Mix:
 
     __slots__ = (
         "_counts",
+        "_exact",
         "_flushed",
         "_guard",
         "_interval",
@@ -86,6 +88,8 @@ class Mix:
         self._now = runtime.clock.monotonic
         self._guard = threading.Lock()
         self._counts: dict[tuple[str, str], int] = {}
+        # What must be exact, and was written down by this process.
+        self._exact: set[tuple[str, str]] = set()
         self._reads = 0
         self._flushed = self._now()
         # When keys were written last: a store may take only so many writes of one.
@@ -119,8 +123,11 @@ class Mix:
         if keys:
             self._add(partition, keys[0], (DELETE,), len(keys))
 
-    def exact(self, what: str, partition: str, key: str, ttl: float | None) -> None:
-        """Something was done that must happen once. ttl: what the value is to live."""
+    async def exact(self, what: str, partition: str, key: str, ttl: float | None) -> None:
+        """Something is about to be done that must happen once. ttl: what the value is to live.
+
+        Raises `unavailable`, with nothing sent, where the ledger cannot be told of the first.
+        """
         name = read_name(key)
         if name.is_version or name.kept is Kept.LOCK:
             # The service does without where a store cannot.
@@ -128,7 +135,19 @@ class Mix:
         lives = FOR_EVER
         if ttl is not None and ttl <= SPANS[-1]:
             lives = f"{EXACT_WITHIN}{next(most for most in SPANS if ttl <= most)}"
-        self._add(partition, key, (what, lives))
+        seen = (group_of(name, partition, self._prefix), lives)
+        if seen in self._exact:
+            self._add(partition, key, (what, lives))
+            return
+        # Before it is done: what is left behind is asked for as long as it may live, and whoever
+        # moves the tenant has to know of it by then.
+        try:
+            await self._ledger.count(self._subject, {seen: 1})
+        except PlatformError as error:
+            error.not_sent = True
+            raise
+        self._exact.add(seen)
+        self._add(partition, key, (what,))
 
     def not_copied(self, partition: str, key: str, why: str) -> None:
         """A copy could not be made."""

@@ -17,8 +17,7 @@ from cm_platform.migration.ledger import Ledger, State, Subject, Terms
 from cm_platform.migration.mover import Planned
 from cm_platform.migration.persistence import persist
 from cm_platform.migration.progress import Progress, Report
-from cm_platform.migration.stages import BACKFILL, ORDER
-from cm_platform.routing import Stage
+from cm_platform.migration.stages import BACKFILL
 
 from .classes import by_group
 from .flush import Place, highest, lower, raise_all
@@ -26,7 +25,7 @@ from .mix import Mix, mix_subject
 from .names import place_of
 from .pair import Pair
 from .plan import longest_exact, obstacles, planned
-from .standing import Standing, current_run, flushed_for, standing_of, started
+from .standing import Standing, Times, current_run, flushed_for, phases_of, started
 
 _MICROSECONDS: Final = 1_000_000
 
@@ -86,8 +85,8 @@ class CacheMover:
             )
         if standing.left is not None and longest_exact(by_group(await self._counts())):
             raise PreconditionFailedError(
-                "counters or conditional values may be on the target only, and would be lost: "
-                f"stay in {Stage.SHADOW}, in which they come back when they are used",
+                "counters or conditional values may be on the target only, and would be lost: they "
+                "come back when they are used, or end by themselves",
                 not_sent=True,
             )
         places = await self._places()
@@ -138,31 +137,6 @@ class CacheMover:
         """There are no intents."""
         return 0, {}
 
-    async def lacks(self, to: Stage, state: State, since: float) -> Sequence[str]:
-        """What a stage needs beyond what every kind's does, and has not.
-
-        since: seconds that the present stage has lasted.
-        """
-        standing = await self._standing(state)
-        lacks: list[str] = []
-        ahead = ORDER.index(to) > ORDER.index(state.stage)
-        if to is Stage.LIVE and ahead:
-            lacks += [found.what for found in await self._obstacles()]
-            if not await self._is_flushed():
-                lacks.append("the target was not flushed since it was last left alone")
-        if standing.left is not None:
-            left = max(0.0, self._terms.settling - since)
-            if to in (Stage.COMPLETE, Stage.OFF) and left:
-                lacks.append(f"others may still read what was left behind: {left:.0f} seconds")
-        if standing.falls_back and to in (Stage.RAMPDOWN, Stage.DUALWRITE):
-            left = longest_exact(by_group(await self._counts())) - since
-            if left > 0:
-                lacks.append(
-                    "counters or conditional values that nobody has touched would stay behind; "
-                    f"the longest-lived ends in {left:.0f} seconds"
-                )
-        return lacks
-
     async def forget(self) -> None:
         """Forget what was recorded: what is done from now on counts."""
         await self._mix.flush()
@@ -190,13 +164,15 @@ class CacheMover:
 
     async def _standing(self, state: State) -> Standing:
         runtime = self._pair.runtime
-        return standing_of(
-            state.stage,
-            state.epoch,
-            await persist(runtime, self._ledger.log, self._subject),
-            await persist(runtime, self._ledger.notes, self._subject),
-            self._pair,
+        log = await persist(runtime, self._ledger.log, self._subject)
+        entered = next((line.at for line in log if line.epoch == state.epoch), 0.0)
+        times = Times(
+            now=entered + state.age,
+            settling=state.terms.settling,
+            exact=longest_exact(by_group(await self._counts())),
         )
+        notes = await persist(runtime, self._ledger.notes, self._subject)
+        return phases_of(state.stage, state.epoch, log, notes, self._pair, times)[0].standing
 
     async def _version(self) -> int:
         notes = await persist(self._pair.runtime, self._ledger.notes, self._subject)

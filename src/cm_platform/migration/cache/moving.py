@@ -25,10 +25,11 @@ from cm_platform.errors import NotFoundError, PlatformError, UnavailableError
 from cm_platform.migration.ledger import Side
 
 from .judging import is_entry, seconds_left, version_of
-from .marks import LONGEST, belongs, carried, coming, ends_of, is_coming, is_moved, moved
+from .marks import UNDER_WAY, belongs, carried, coming, ends_of, is_coming, is_moved, moved
 from .names import Kept, Name, read_name
 from .pair import Pair
 from .reads import Here, Reader
+from .stand import Stand
 from .standing import Standing
 
 logger = logging.getLogger("cm_platform.migration")
@@ -37,14 +38,16 @@ _ROUNDS: Final = 32
 
 
 class Moving:
-    """Brings values over, one key at a time."""
+    """Brings values over, one key at a time. act: seconds that one may take."""
 
-    __slots__ = ("_pair", "reader")
+    __slots__ = ("_act", "_pair", "_stand", "reader")
 
     reader: Reader
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, stand: Stand, *, act: float) -> None:
         self._pair = pair
+        self._stand = stand
+        self._act = act
 
     def can(self, standing: Standing) -> bool:
         """Whether a value can be brought exactly: where both sides can compare and set, and show
@@ -60,9 +63,15 @@ class Moving:
         async def bring() -> None:
             for key in keys:
                 try:
-                    await self.settle(standing, partition, key)
-                except PlatformError as error:
-                    logger.debug("a value stays where it was left: %s", error.code)
+                    # It may have waited for its turn for long, and what is left behind is looked
+                    # after only for as long as somebody may rightly ask for it.
+                    if (await self._stand.current()).epoch != standing.epoch:
+                        return
+                    async with self._pair.runtime.timeout(self._act):
+                        await self.settle(standing, partition, key)
+                except (PlatformError, TimeoutError) as error:
+                    code = getattr(error, "code", "timeout")
+                    logger.debug("a value stays where it was left: %s", code)
 
         self._pair.runtime.spawn(bring())
 
@@ -81,7 +90,7 @@ class Moving:
                 if await self._is_settled(standing, partition, key, here.stored):
                     return here
                 place = coming()
-                if not await self._swap(side, partition, key, here.stored, place, LONGEST):
+                if not await self._swap(side, partition, key, here.stored, place, UNDER_WAY):
                     continue
             assert place is not None  # noqa: S101 - held, or found held
             found, given = await self._take(standing, partition, key, name, place, here.told)
@@ -133,7 +142,7 @@ class Moving:
             if not (name.kept is Kept.VALUE and is_entry(value)):
                 value, left = await self._raw(side, partition, key, value)
         mark = moved(place, value, None if left is None else now + left)
-        given = await self._swap(side, partition, key, stored, mark, LONGEST)
+        given = await self._swap(side, partition, key, stored, mark, UNDER_WAY)
         return (value, left), given
 
     def _under_way(self, stored: bytes, place: bytes | None) -> tuple[bytes | None, float | None]:
@@ -157,13 +166,17 @@ class Moving:
             return None, None
 
     async def _raise(self, standing: Standing, partition: str, key: str, name: Name) -> Here:
-        """Bring over the version of a tag, unless the authority's is as high."""
+        """Bring over a version, unless the authority's is as high."""
         for _ in range(_ROUNDS):
             here = await self.reader.one(standing, partition, key, name)
-            if name.kept is Kept.GENERATION or not self.can(standing):
+            if not self.can(standing):
                 return here
-            stored, _ = await self.reader.left(standing, partition, key, name, None)
-            theirs = version_of(stored)
+            if name.kept is Kept.GENERATION:
+                theirs, _ = await self.reader.generation(standing, partition, name)
+                here = here._replace(value=here.stored)
+            else:
+                stored, _ = await self.reader.left(standing, partition, key, name, None)
+                theirs = version_of(stored)
             if theirs is None or (version_of(here.value) or -1) >= theirs:
                 return here
             value = b"%d" % theirs

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from cm_platform.cache.backend import Values
+from cm_platform.cache.entry import scope_of as entry_scope
 from cm_platform.runtime import Runtime
 
 from .judging import counts, own_generation, restamped, tags_of, version_of
 from .marks import carried, is_mark, is_moved, is_tombstone
 from .names import Kept, Name, read_name, tag_name
 from .pair import Pair
-from .standing import Stand, Standing
+from .stand import Stand
+from .standing import Standing
 
 _LOOKS: Final = 8
+
+scope_of = lru_cache(maxsize=10_000)(entry_scope)
 
 Place = tuple[str, str]
 """A partition and a namespace."""
@@ -149,7 +154,9 @@ class Reader:
         if told is None:
             # The generation was lost: the service sees to it that nothing counts.
             return Here(data, data)
-        return Here(data, restamped(data, told) if counts(data, own, now) else None, told)
+        scope = scope_of(partition, name.namespace)
+        is_good = counts(data, own, now, scope)
+        return Here(data, restamped(data, told, scope) if is_good else None, told)
 
     async def left(
         self, standing: Standing, partition: str, key: str, name: Name, told: int | None
@@ -177,8 +184,9 @@ class Reader:
             value = None if data is None or is_mark(data) else data
             if value is not None and name.kept is Kept.VALUE:
                 own = own_generation(self._pair, standing, side, kept[name.generation])
-                is_good = own is not None and counts(value, own, now)
-                value = restamped(value, told[key]) if is_good else None
+                scope = scope_of(partition, name.namespace)
+                is_good = own is not None and counts(value, own, now, scope)
+                value = restamped(value, told[key], scope) if is_good else None
             found[key] = Here(data, value)
         if self._pair.backend(side).evicts and not self._pair.backend(standing.authority).evicts:
             await self._vouch(standing, partition, names, found)
@@ -264,12 +272,15 @@ class Reader:
         values: dict[str, bytes | None],
     ) -> None:
         asked = self._asked(standing, names, here)
-        if not asked:
-            return
-        brought: list[str] = []
+        # A generation that the authority has lost is there again soon.
+        brought = [
+            key
+            for key, name in names.items()
+            if name.kept is Kept.GENERATION and here[key].stored is None
+        ]
         # From either side to the other a key may be on its way while we look: there is nothing
         # only if the authority was the same before and after the other side had nothing.
-        for _ in range(_LOOKS):
+        for _ in range(_LOOKS if asked else 0):
             told = {key: here[key].told for key in asked}
             there = await self._there(standing, partition, asked, told)
             for key, name in asked.items():

@@ -11,18 +11,23 @@
 In parentheses: after a way back, to a target that shows its writes at once. A target that does
 not is left alone then: what was written there in `live` is gone, as after a flush.
 
+**What is left behind** outlives its stage, because two things do. Who has not heard of a change
+may go on reading the other side for a lease: so in `complete`, and in `off` after a way back,
+writers go on taking keys from there until nobody can. And a counter that nobody has touched is
+still there, and only there: so in `rampdown`, and in `dualwrite` and `off` after a way back,
+reads go on asking the other side for as long as it may live. Both end by time (`phases_of`).
+
 **Copies** are a rehearsal: they show whether the target takes what this tenant writes, and they
 never count as values, so nothing depends on their order or on whether they arrive.
 
 **Neighbours.** Reads are right in any stage, as long as the sides that they ask are kept free of
-what is outdated; and a side is: in `live` and in `rampdown` writers take keys from the source
-before they write, so a reader of `live` beside a writer of `rampdown` is right, and a reader
-beside a writer of `complete`, which leaves the source alone, never asks the source. The same
-holds on the way back, from `shadow` by `dualwrite` to `off`. Between `shadow` and `live` the
-authority changes: a writer that the change has overtaken learns it before it answers, and writes
-again (see `writes.py`); what it left on the old side meanwhile is a write that is under way, and
-may be seen. Stages that are not neighbours do not meet: what was read counts only while the
-answer of the ledger, by which it was read, was good, else it is read anew.
+what is outdated; and a side is, for as long as anybody asks it: in `live`, in `rampdown`, and at
+first in `complete`, writers take keys from the source before they write. The same holds on the
+way back, from `shadow` by `dualwrite` to `off`. Between `shadow` and `live` the authority changes:
+a writer that the change has overtaken learns it before it answers, and writes again (see
+`writes.py`); what it left on the old side meanwhile is a write that is under way, and may be
+seen. What was read counts only while the answer of the ledger, by which it was read, was good,
+else it is read anew.
 """
 
 from __future__ import annotations
@@ -31,15 +36,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cm_platform.cache.backend import CacheCapability, CacheLimits
-from cm_platform.migration.lease import StageLease, View
-from cm_platform.migration.ledger import Ledger, Note, Side, Subject, Transition
+from cm_platform.migration.ledger import Note, Side, Transition
 from cm_platform.migration.stages import BACKFILL, is_flip, mirrored_since
 from cm_platform.routing import Stage
-from cm_platform.runtime import Runtime
 
 from .pair import Pair
 
-_USED: Final = 0.95
+_EVER: Final = float("inf")
+_DRIFT: Final = 0.01
 _MICROSECONDS: Final = 1_000_000
 
 
@@ -78,142 +82,108 @@ class Standing(NamedTuple):
         return self.authority in (other.authority, other.left)
 
 
-class Stand:
-    """One process's knowledge of where it stands."""
+class Times(NamedTuple):
+    """now: Unix seconds by the ledger's clock. settling: seconds until nobody acts any more on
+    what the ledger said before. exact: seconds that something may live which must neither be lost
+    nor be counted twice; 0 where there is nothing of the kind."""
 
-    __slots__ = (
-        "_asked",
-        "_covered",
-        "_guard",
-        "_known",
-        "_lease",
-        "_ledger",
-        "_now",
-        "_pair",
-        "_subject",
-        "_waiting",
-    )
-
-    def __init__(
-        self, lease: StageLease, ledger: Ledger, subject: Subject, pair: Pair, runtime: Runtime
-    ) -> None:
-        self._lease = lease
-        self._ledger = ledger
-        self._subject = subject
-        self._pair = pair
-        self._now = runtime.clock.monotonic
-        self._known = Standing(Stage.OFF, -1, "source")
-        self._asked = float("-inf")
-        self._guard = runtime.lock()
-        self._waiting = 0
-        self._covered = 0
-
-    def last(self) -> Standing:
-        """What was known last: for what may be told without asking. At first, `off`."""
-        return self._known
-
-    async def current(self) -> Standing:
-        """What to begin by: of a lease ago at most. Raises `unavailable`."""
-        held = self._lease.held()
-        if held is not None and held.epoch == self._known.epoch:
-            return self._known
-        # While a change of sides is announced nothing is lent; but it takes longer than a lease,
-        # and what begins now is looked at again when it is done.
-        view = self._lease.last()
-        if (
-            view is not None
-            and view.epoch == self._known.epoch
-            and self._now() < self._asked + view.terms.lease * _USED
-        ):
-            return self._known
-        return await self._ask()
-
-    async def confirmed(self, standing: Standing) -> Standing:
-        """What held when everything that was done until now was done. Raises `unavailable`."""
-        held = self._lease.held()
-        if held is not None and held.epoch == standing.epoch:
-            return standing
-        return await self._ask()
-
-    async def refreshed(self) -> Standing:
-        """What holds now. Raises `unavailable`."""
-        return await self._ask()
-
-    async def seen(self, standing: Standing) -> Standing:
-        """What held when a read was done that was begun by `standing`; where nothing is shown at
-        once anyway, as of a lease ago."""
-        if self._pair.is_exact:
-            return await self.confirmed(standing)
-        now = await self.current()
-        return standing if now.epoch == standing.epoch else now
-
-    async def _ask(self) -> Standing:
-        """Ask the ledger; one question for all who come while another is under way."""
-        self._waiting += 1
-        ticket = self._waiting
-        async with self._guard:
-            if self._covered >= ticket:
-                return self._known
-            covers = self._waiting
-            standing = await self._asked_now()
-            self._covered = covers
-            return standing
-
-    async def _asked_now(self) -> Standing:
-        began = self._now()
-        view = await self._lease.ask()
-        if view.epoch == self._known.epoch:
-            self._asked = max(self._asked, began)
-            return self._known
-        standing = await self._learn(view)
-        if standing.epoch >= self._known.epoch:
-            self._known, self._asked = standing, began
-        return standing
-
-    async def _learn(self, view: View) -> Standing:
-        if view.stage is Stage.OFF:
-            return Standing(Stage.OFF, view.epoch, "source")
-        log = await self._ledger.log(self._subject)
-        notes = await self._ledger.notes(self._subject)
-        return standing_of(view.stage, view.epoch, log, notes, self._pair)
+    now: float
+    settling: float
+    exact: float = 0.0
 
 
-def standing_of(
+class Phase(NamedTuple):
+    """What holds for so many seconds more; the last one for ever."""
+
+    left: float
+    standing: Standing
+
+
+def phases_of(
     stage: Stage,
     epoch: int,
     log: Sequence[Transition],
     notes: Mapping[str, Note],
     pair: Pair,
-) -> Standing:
-    """What holds in a stage, given how it came about. log: may be longer than until then."""
-    if stage is Stage.OFF:
-        return Standing(stage, epoch, "source")
-    run = current_run([line for line in log if line.epoch <= epoch])
+    times: Times,
+) -> list[Phase]:
+    """What holds in a stage, one after the other, given how it came about; one at least.
+
+    log: may be longer than until then.
+    """
+    log = [line for line in log if line.epoch <= epoch]
+    now, settling, exact = times
+    if not pair.is_exact:
+        # Nothing must be exact where nothing can be moved exactly.
+        exact = 0.0
+    run = current_run(log)
     flips = [line for line in run if line.before is not None and is_flip(line.before, line.to)]
-    floor = _floor(run, flips, notes, prompt=pair.is_prompt("target")) if flips else 0
+    if not flips:
+        forward = Standing(stage, epoch, "source", copies=stage is not Stage.OFF)
+        forward = forward._replace(since=started(run))
+        return _still_there(forward, log, notes, pair, times._replace(exact=exact))
+    prompt = pair.is_prompt("target")
+    floor = _floor(run, flips, notes, prompt=prompt)
     at = Standing(stage, epoch, "source", since=started(run), floor=floor)
-    back = bool(flips) and pair.is_prompt("target")
+    changed = flips[-1].at
+    if stage in (Stage.DUALWRITE, Stage.SHADOW):
+        if not prompt:
+            return [Phase(_EVER, at)]
+        at = at._replace(left="target")
+    else:
+        at = at._replace(authority="target", left="source", late=not pair.is_prompt("source"))
+    asked = at._replace(falls_back=True)
     match stage:
-        case Stage.DUALWRITE:
-            return at._replace(left="target") if back else at._replace(copies=True)
-        case Stage.SHADOW:
-            if back:
-                return at._replace(left="target", falls_back=True)
-            return at._replace(copies=True)
-        case Stage.LIVE:
-            late = not pair.is_prompt("source")
-            return at._replace(authority="target", left="source", falls_back=True, late=late)
-        case Stage.RAMPDOWN:
-            late = not pair.is_prompt("source")
-            return at._replace(authority="target", left="source", late=late)
+        case Stage.LIVE | Stage.SHADOW:
+            return [Phase(_EVER, asked)]
+        case Stage.RAMPDOWN | Stage.DUALWRITE:
+            return _in_turn(Phase(changed + exact - now, asked), Phase(_EVER, at))
         case _:
-            return at._replace(authority="target")
+            alone = at._replace(left=None, late=False)
+            return _in_turn(Phase(log[-1].at + settling - now, at), Phase(_EVER, alone))
+
+
+def _still_there(
+    at: Standing,
+    log: Sequence[Transition],
+    notes: Mapping[str, Note],
+    pair: Pair,
+    times: Times,
+) -> list[Phase]:
+    """What holds after a way back to `off`: what was left on the target is asked for, and kept
+    free of what is outdated, for as long as somebody may read it or count on it."""
+    now, settling, exact = times
+    run = _last_run(log)
+    flips = [line for line in run if line.before is not None and is_flip(line.before, line.to)]
+    if not flips or not pair.is_prompt("target"):
+        return [Phase(_EVER, at)]
+    floor = _floor(run, flips, notes, prompt=True)
+    left = at._replace(left="target", copies=False, floor=floor)
+    read = flips[-1].at + exact - now
+    # Clocks of two machines do not run equally fast.
+    taken = max(run[-1].at - now, read + exact * _DRIFT) + settling
+    return _in_turn(
+        Phase(read, left._replace(falls_back=True)), Phase(taken, left), Phase(_EVER, at)
+    )
+
+
+def _in_turn(*phases: Phase) -> list[Phase]:
+    return [phase for phase in phases if phase.left > 0]
 
 
 def current_run(log: Sequence[Transition]) -> Sequence[Transition]:
     """The transitions since the migration last left `off`, that one included."""
     began = mirrored_since(log)
     return [] if began is None else [line for line in log if line.epoch >= began.epoch]
+
+
+def _last_run(log: Sequence[Transition]) -> Sequence[Transition]:
+    """The transitions of the run before the current one, its end in `off` included; none where
+    a migration was started since."""
+    ends = next((n for n in reversed(range(len(log))) if log[n].to is Stage.OFF), -1)
+    if ends < 0 or log[ends].before is None:
+        return []
+    return [*current_run(log[:ends]), log[ends]]
 
 
 def started(run: Sequence[Transition]) -> int:
@@ -278,12 +248,13 @@ def limits_in(standing: Standing, pair: Pair) -> CacheLimits:
 
 
 __all__ = [
-    "Stand",
+    "Phase",
     "Standing",
+    "Times",
     "capabilities_in",
     "current_run",
     "flushed_for",
     "limits_in",
-    "standing_of",
+    "phases_of",
     "started",
 ]

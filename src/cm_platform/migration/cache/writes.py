@@ -21,7 +21,8 @@ from .marks import LONGEST, coming, is_moved, moved, tombstone
 from .names import read_name
 from .pair import Pair
 from .reads import Reader
-from .standing import Stand, Standing
+from .stand import Stand
+from .standing import Standing
 
 T = TypeVar("T")
 
@@ -66,7 +67,8 @@ class Writer:
 
         async def put(standing: Standing) -> Done:
             # What was brought over while the sides changed has the version that was raised first.
-            data = b"%d" % (parse(value) + next(repeated)) if is_version else value
+            again = next(repeated)
+            data = b"%d" % (parse(value) + again) if is_version and again else value
             seconds, asked = self._seconds(standing, value, ttl), self._asked(standing, along)
             for _ in range(_ROUNDS):
                 failures = await self._taken(standing, partition, {key: data})

@@ -8,7 +8,7 @@ from cm_platform.config import MigrationConfig
 from cm_platform.migration.intents import Intents
 from cm_platform.migration.lease import StageLease
 from cm_platform.migration.ledger import Ledger, Subject, Terms
-from cm_platform.migration.opening import Moving, Sides
+from cm_platform.migration.mover import Moving, Sides
 from cm_platform.runtime import Runtime
 
 from .backend import MigratingStorage

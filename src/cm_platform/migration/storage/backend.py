@@ -94,7 +94,8 @@ class MigratingStorage:
             reply = await self._pair.on(
                 side, lambda backend: backend.get(key, start=start, end=end, if_match=etag)
             )
-            return _Reply(reply, _marked(side, reply.info)) if side == "target" else reply
+            info = _marked(side, reply.info)
+            return reply if info is reply.info else _Reply(reply, info)
 
         return await self._reader.read(get, key)
 
@@ -111,8 +112,7 @@ class MigratingStorage:
                     prefix, delimiter=delimiter, cursor=place.cursor, limit=limit
                 ),
             )
-            if side == "target":
-                found = replace(found, objects=[_listed(side, one) for one in found.objects])
+            found = replace(found, objects=[_listed(side, one) for one in found.objects])
             return place.passed(found)
 
         return await self._reader.read(page)
@@ -131,8 +131,8 @@ class MigratingStorage:
         """See `StorageBackend.put`."""
         attributes = _revised(attributes)
 
-        async def put(side: Side, _: Held | None) -> Written:
-            etag = await etag_on(self._pair, side, key, if_match)
+        async def put(side: Side, held: Held | None) -> Written:
+            etag = await self._etag(held, side, key, if_match)
             written = await self._pair.on(
                 side,
                 lambda backend: backend.put(
@@ -149,8 +149,8 @@ class MigratingStorage:
     async def delete(self, key: str, *, if_match: str | None = None) -> None:
         """See `StorageBackend.delete`."""
 
-        async def delete(side: Side, _: Held | None) -> None:
-            etag = await etag_on(self._pair, side, key, if_match)
+        async def delete(side: Side, held: Held | None) -> None:
+            etag = await self._etag(held, side, key, if_match)
             await self._pair.on(side, lambda backend: backend.delete(key, if_match=etag))
 
         await self._writer.change(key, delete, lambda backend: backend.delete(key))
@@ -167,8 +167,8 @@ class MigratingStorage:
         """See `StorageBackend.copy`."""
         attributes = _revised(attributes)
 
-        async def copy(side: Side, _: Held | None) -> Written:
-            pinned = await etag_on(self._pair, side, source, etag) or ""
+        async def copy(side: Side, held: Held | None) -> Written:
+            pinned = await self._etag(held, side, source, etag) or ""
             written = await self._pair.on(
                 side,
                 lambda backend: backend.copy(
@@ -178,6 +178,13 @@ class MigratingStorage:
             return _written(side, written)
 
         return await self._writer.change(target, copy)
+
+    async def _etag(self, held: Held | None, side: Side, key: str, given: str | None) -> str | None:
+        """See `etag_on`. Raises `OverdueError` when the look has taken too long to act after it."""
+        etag = await etag_on(self._pair, side, key, given)
+        if held is not None:
+            self._intents.check(held)
+        return etag
 
     async def delete_many(self, keys: Sequence[str]) -> Mapping[str, PlatformError]:
         """See `StorageBackend.delete_many`."""
@@ -227,7 +234,7 @@ class MigratingStorage:
                 return await self._crossed(
                     held, key, upload, parts, side, if_none_match=if_none_match, if_match=if_match
                 )
-            etag = await etag_on(self._pair, side, key, if_match)
+            etag = await self._etag(held, side, key, if_match)
             written = await self._pair.on(
                 side,
                 lambda b: b.complete_multipart(
@@ -252,7 +259,7 @@ class MigratingStorage:
         """Complete an upload that began before a flip: where its parts are, and from there it is
         brought to the authority. Whoever overtakes it on the way has come later."""
         of = opposite(side)
-        etag = await etag_on(self._pair, side, key, if_match)
+        etag = await self._etag(held, side, key, if_match)
         staged = await self._pair.on(of, lambda b: b.complete_multipart(key, upload, parts))
         await reach(Point.CROSSED_STAGED)
         try:
@@ -327,7 +334,7 @@ class MigratingStorage:
 
 
 class _Reply:
-    """A reply of the target, with its etag as callers see it."""
+    """A reply with its etag as callers see it."""
 
     __slots__ = ("_reply", "info")
 
@@ -351,7 +358,8 @@ def _marked(side: Side, info: ObjectInfo) -> ObjectInfo:
 
 
 def _listed(side: Side, listed: ListedObject) -> ListedObject:
-    return replace(listed, etag=marked(side, listed.etag))
+    etag = marked(side, listed.etag)
+    return listed if etag == listed.etag else replace(listed, etag=etag)
 
 
 def _written(side: Side, written: Written) -> Written:

@@ -108,16 +108,23 @@ class Backfill:
         self._epoch = 0
 
     async def run(
-        self, authority: Side, report: Report, total: int | None, *, resume: bool = True
+        self,
+        authority: Side,
+        epoch: int,
+        report: Report,
+        total: int | None,
+        *,
+        resume: bool = True,
     ) -> Backfilled:
         """Go on until all keys were looked at; how it ended.
 
-        authority: the side that is right now. resume: go on where the last one stopped.
+        authority: the side that is right now. epoch: the one in which it was seen that nobody
+        writes any more without an intent. resume: go on where the last one stopped.
 
         Raises `unavailable` when the stage changed meanwhile, or a store or the ledger is down;
         what was done is kept.
         """
-        done = await self._begun(authority, resume=resume)
+        done = await self._begun(authority, epoch, resume=resume)
         if done.phase == "authority":
             done = await self._phase(done, done.side, report, total)
             done = replace(done, phase="other", cursor=None)
@@ -128,8 +135,10 @@ class Backfill:
         await self._note(done)
         return done
 
-    async def _begun(self, authority: Side, *, resume: bool) -> Backfilled:
+    async def _begun(self, authority: Side, epoch: int, *, resume: bool) -> Backfilled:
         since = await self._since()
+        if since > epoch:
+            raise _off_and_back()
         note = (await persist(self._pair.runtime, self._notes)).get(BACKFILL)
         if resume and note is not None:
             before = Backfilled.read(note.body)
@@ -173,10 +182,14 @@ class Backfill:
 
     async def _page(self, done: Backfilled, page: Listed) -> Backfilled:
         keys = [found.key for found in page.objects]
+        if done.phase == "other":
+            left = await self._left_behind(done, keys)
+            keys = [key for key in keys if key not in left]
+            done = replace(done, skipped=done.skipped + len(left))
         moved, failed = await self._reconciled(done, keys)
         if failed:
             for key, error in failed.items():
-                await self._skip(key, error)
+                await self._skip(key, error, done.side)
         if passed := [key for key in keys if key not in failed]:
             await persist(self._pair.runtime, self._ledger.unskip, self._subject, passed)
         # The other side's keys were counted with the authority's, but for the leftovers.
@@ -188,6 +201,29 @@ class Backfill:
             moved=done.moved + moved,
             skipped=done.skipped + len(failed),
         )
+
+    async def _left_behind(self, done: Backfilled, keys: Sequence[str]) -> set[str]:
+        """Those that could not be moved before the sides changed, and were not written since.
+
+        The authority lacks them because of that, and not because anybody deleted them: the only
+        copy that there is stays, for a way back, until the application deletes it.
+        """
+        if not keys:
+            return set()
+        skipped = await persist(self._pair.runtime, self._ledger.skipped_among, self._subject, keys)
+        left: set[str] = set()
+        for found in skipped:
+            if found.side != done.side and await self._is_only_on(found.side, found.key):
+                left.add(found.key)
+        return left
+
+    async def _is_only_on(self, side: Side, key: str) -> bool:
+        try:
+            source, target = await persist(self._pair.runtime, self._pair.heads, key)
+        except PlatformError:
+            return True  # Where it cannot be told, nothing is removed.
+        here, there = (source, target) if side == "source" else (target, source)
+        return here is not None and there is None
 
     async def _reconciled(
         self, done: Backfilled, keys: Sequence[str]
@@ -203,9 +239,7 @@ class Backfill:
         if view.epoch != self._epoch:
             if await self._since() != done.since:
                 await self._intents.finish(held, ())
-                raise UnavailableError(
-                    "the stage changed to off and back while this was brought over: begin again"
-                )
+                raise _off_and_back()
             self._epoch = view.epoch
         await reach(Point.BACKFILL_BEGUN)
         failed: dict[str, PlatformError] = {}
@@ -239,9 +273,9 @@ class Backfill:
                 await runtime.sleep(error.retry_after or wait)
         return cast("int", await self._reconciler.reconcile(held, key))
 
-    async def _skip(self, key: str, error: PlatformError) -> None:
+    async def _skip(self, key: str, error: PlatformError, side: Side) -> None:
         reason = f"{error.code}: {error.message}"
-        await persist(self._pair.runtime, self._ledger.skip, self._subject, key, reason)
+        await persist(self._pair.runtime, self._ledger.skip, self._subject, key, reason, side)
 
     async def _retried(self, done: Backfilled) -> Backfilled:
         """Once more what was skipped: some of it was only a store's bad moment."""
@@ -255,7 +289,9 @@ class Backfill:
                 break
         return replace(done, skipped=len(keys))
 
-    async def _again(self, done: Backfilled, keys: Sequence[str]) -> Backfilled:
+    async def _again(self, done: Backfilled, asked: Sequence[str]) -> Backfilled:
+        left = await self._left_behind(done, asked)
+        keys = [key for key in asked if key not in left]
         moved, failed = await self._reconciled(done, keys)
         if passed := [key for key in keys if key not in failed]:
             await persist(self._pair.runtime, self._ledger.unskip, self._subject, passed)
@@ -266,6 +302,13 @@ class Backfill:
             self._pair.runtime, self._ledger.skipped, self._subject, _MOST_SKIPPED
         )
         return [found.key for found in skipped]
+
+
+def _off_and_back() -> UnavailableError:
+    return UnavailableError(
+        "the stage changed to off and back while this was brought over: begin again",
+        retryable=True,
+    )
 
 
 __all__ = ["Backfill", "Backfilled"]

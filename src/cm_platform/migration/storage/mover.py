@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cm_platform.errors import UnsupportedError
 from cm_platform.migration.intents import Intents
 from cm_platform.migration.ledger import Ledger, State, Subject
 from cm_platform.migration.mover import Planned
@@ -63,7 +64,7 @@ class StorageMover:
         self, state: State, report: Report, total: int | None, *, resume: bool
     ) -> Mapping[str, Any]:
         """See `Mover.backfill`."""
-        done = await self._backfill.run(state.authority, report, total, resume=resume)
+        done = await self._backfill.run(state.authority, state.epoch, report, total, resume=resume)
         return done.to_dict()
 
     async def verify(
@@ -80,6 +81,10 @@ class StorageMover:
         return repaired.keys, {
             key: f"{error.code}: {error.message}" for key, error in repaired.failed.items()
         }
+
+    async def forget(self) -> None:
+        """See `Mover.forget`."""
+        raise UnsupportedError("a plan of storage goes by its objects; no use of it is recorded")
 
 
 __all__ = ["StorageMover"]

@@ -44,7 +44,7 @@ class Pair:
         return self.source if side == "source" else self.target
 
     async def on(self, side: Side, call: Callable[[StorageBackend], Awaitable[T]]) -> T:
-        """Ask one side. Raises `PlatformError`s; what cannot be classified stays as it is."""
+        """Ask one side. Raises `PlatformError`s; `internal` is what cannot be classified."""
         backend = self.backend(side)
         try:
             return await call(backend)
@@ -53,7 +53,8 @@ class Pair:
         except Exception as error:
             failure = backend.translate(error)
             if failure is None:
-                raise
+                # Its own words may hold a URL, and those who move data tell what they hear.
+                failure = InternalError(f"a backend raised {type(error).__name__}")
             raise failure from error
 
     async def head(self, side: Side, key: str) -> ObjectInfo | None:

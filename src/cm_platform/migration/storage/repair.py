@@ -75,7 +75,10 @@ class Repairer:
         """Repair in the background, for a while: intents were left."""
         self._last = self._runtime.clock.monotonic()
         if not self._awake:
-            self._awake = self._runtime.spawn(self._patiently())
+            # Before it begins: it may have ended when we go on.
+            self._awake = True
+            if not self._runtime.spawn(self._patiently()):
+                self._awake = False
 
     async def _patiently(self) -> None:
         try:

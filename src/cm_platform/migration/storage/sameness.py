@@ -10,6 +10,7 @@ from typing import Final
 from cm_platform.migration.ledger import Side
 from cm_platform.storage.attributes import attributes_of
 from cm_platform.storage.backend import REVISION, SHA256, Attributes, ObjectInfo
+from cm_platform.storage.keys import word
 
 FOREIGN: Final = "foreign-"
 """What revisions begin with that we gave to objects which others wrote."""
@@ -82,7 +83,12 @@ def difference(one: ObjectInfo | None, other: ObjectInfo | None) -> str | None:
 
 
 def _told(info: ObjectInfo) -> tuple[object, ...]:
-    metadata = {name: value for name, value in info.metadata.items() if name != REVISION}
+    # As `carried` says it: what others stored in another encoding, a copy has in words.
+    metadata = {
+        name: value if value.isascii() else word(value)
+        for name, value in info.metadata.items()
+        if name != REVISION
+    }
     return (
         # Where nothing was said, a store says something of its own.
         info.content_type or "application/octet-stream",

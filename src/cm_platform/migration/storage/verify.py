@@ -12,14 +12,19 @@ import random
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from cm_platform.errors import NotFoundError, PlatformError, PreconditionFailedError
+from cm_platform.errors import (
+    NotFoundError,
+    PlatformError,
+    PreconditionFailedError,
+    UnavailableError,
+)
 from cm_platform.migration.ledger import Ledger, Side, Subject
 from cm_platform.migration.persistence import persist
 from cm_platform.migration.progress import Progress, Report
 from cm_platform.storage.backend import SHA256, ObjectInfo, StorageBackend
 
 from .listing import merged
-from .pair import Pair, opposite
+from .pair import Pair
 from .sameness import difference
 
 _LOOKS: Final = 20
@@ -159,26 +164,32 @@ class Verification:
     ) -> tuple[str | None, int]:
         infos = {"source": source, "target": target}
         recorded = source.metadata.get(SHA256)
-        follower = opposite(authority)
-        found = await persist(self._pair.runtime, self._digest, follower, key, infos[follower])
-        size = source.size
-        if recorded is None:
-            # The writer's own digest is not known: then the authority's bytes say what is right.
-            recorded = await persist(
-                self._pair.runtime, self._digest, authority, key, infos[authority]
-            )
-            size *= 2
-        return (None if found == recorded else "bytes"), size
+        # The target's in any case: once it is right, it is what is left in the end. The source's
+        # where it follows, because it is the way back, and where nobody has recorded a digest.
+        sides: list[Side] = ["target"]
+        if authority == "target" or recorded is None:
+            sides.append("source")
+        found = {
+            await persist(self._pair.runtime, self._digest, side, key, infos[side])
+            for side in sides
+        }
+        wanted = found if recorded is None else {recorded}
+        is_same = len(found) == 1 and found == wanted
+        return (None if is_same else "bytes"), source.size * len(sides)
 
     async def _digest(self, side: Side, key: str, info: ObjectInfo) -> str:
         async def digest(backend: StorageBackend) -> str:
             reply = await backend.get(key, if_match=info.etag)
-            found = hashlib.sha256()
+            found, size = hashlib.sha256(), 0
             try:
                 async for chunk in reply.chunks():
                     found.update(chunk)
+                    size += len(chunk)
             finally:
                 await reply.close()
+            if size != info.size:
+                # Two that end early at the same byte would be taken for the same.
+                raise UnavailableError("a body had another size than its object", retryable=True)
             return found.hexdigest()
 
         return await self._pair.on(side, digest)

@@ -168,13 +168,26 @@ class RecordingConformance(LedgerHarness):
         writing.ledger.unskip(writing.subject, ["b", "d", "never skipped"])
         writing.ledger.unskip(writing.subject, ["b"])
         writing.ledger.unskip(writing.subject, [])
-        assert [key for key, _ in writing.ledger.skipped(writing.subject, 10)] == ["a", "c"]
+        assert [found.key for found in writing.ledger.skipped(writing.subject, 10)] == ["a", "c"]
 
     def test_skipped_keys_are_kept_as_they_are(self, writing: Moving) -> None:
         for key in KEYS:
             writing.ledger.skip(writing.subject, key, key)
-        found = dict(writing.ledger.skipped(writing.subject, 100))
-        assert found == {key: key for key in KEYS}
+        found = writing.ledger.skipped(writing.subject, 100)
+        assert {one.key: one.reason for one in found} == {key: key for key in KEYS}
+
+    def test_skipped_keys_are_asked_for_by_name(self, writing: Moving) -> None:
+        ledger, subject = writing.ledger, writing.subject
+        ledger.skip(subject, "b", "too large")
+        ledger.skip(subject, "a", "no such class", "target")
+        ledger.skip(subject, "c", "too large", "target")
+        ledger.skip(subject, "c", "too large", "source")
+        assert list(ledger.skipped_among(subject, ["d", "c", "a", "a"])) == [
+            Skipped("a", "no such class", "target"),
+            Skipped("c", "too large", "source"),
+        ]
+        assert list(ledger.skipped_among(subject, [])) == []
+        assert [one.side for one in ledger.skipped(subject, 10)] == ["target", "source", "source"]
 
 
 __all__ = ["RecordingConformance"]

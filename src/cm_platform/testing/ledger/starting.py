@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cm_platform.migration.ledger import Fenced, Subject, Terms
@@ -112,13 +114,25 @@ class StartingConformance(LedgerHarness):
         assert (log[-1].before, log[-1].to) == (None, Stage.OFF)
 
     @pytest.mark.parametrize("stage", [Stage.OFF, Stage.COMPLETE])
+    def test_none_starts_where_the_data_is_not(self, moving: Moving, stage: Stage) -> None:
+        before = moving.to(*path_to(stage))
+        lines = len(moving.ledger.log(moving.subject))
+        away = Terms("away", "old" if stage is Stage.COMPLETE else "new", "newest")
+        with pytest.raises(Fenced):
+            moving.start(away)
+        after = moving.state
+        assert (after.stage, after.epoch, after.terms) == (stage, before.epoch, before.terms)
+        assert len(moving.ledger.log(moving.subject)) == lines
+
+    @pytest.mark.parametrize("stage", [Stage.OFF, Stage.COMPLETE])
     def test_the_evidence_of_an_earlier_one_is_removed(self, moving: Moving, stage: Stage) -> None:
         moving.to(*path_to(stage))
         ledger, subject = moving.ledger, moving.subject
         ledger.note(subject, "verify", {"clean": True})
         ledger.count(subject, {("group", "same"): 1})
         ledger.skip(subject, "key", "reason")
-        moving.start(self.terms())
+        home = moving.state.terms.target if stage is Stage.COMPLETE else moving.state.terms.source
+        moving.start(replace(self.terms(), source=home, target="newest"))
         assert dict(ledger.notes(subject)) == {}
         assert dict(ledger.counts(subject)) == {}
         assert list(ledger.skipped(subject, 10)) == []

@@ -78,7 +78,8 @@ class Histories:
             end = time.monotonic()
             outcome, seen = ("done", None) if kind == "read" else ("conflict", value)
         except (AlreadyExistsError, PreconditionFailedError):
-            outcome, end = "conflict", time.monotonic()
+            # A read that broke off goes on only in the same object; another is there by now.
+            outcome, end = "refused" if kind == "read" else "conflict", time.monotonic()
         except UnsupportedError:
             raise
         except PlatformError as error:

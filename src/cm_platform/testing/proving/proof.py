@@ -6,7 +6,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 from cm_platform.config import Config
 from cm_platform.errors import NotFoundError, PlatformError
 from cm_platform.migration.control import AsyncMigration
+from cm_platform.migration.ledger import State
 from cm_platform.migration.progress import Progress, Report, unwatched
 from cm_platform.platform import AsyncPlatform
 from cm_platform.registry import REGISTRY, Registry
@@ -28,6 +30,8 @@ from .histories import Histories
 
 RATES: Final = FaultRates.even(0.08, slow=0.05)
 _TRIES: Final = 40
+# Seconds that what is in doubt may hold up a change of sides, in a storm of faults.
+_SHORT: Final = 15.0
 
 
 @dataclass(slots=True)
@@ -100,6 +104,7 @@ async def prove(
     processes, clients: platforms of their own, and clients of each.
     """
     dice = random.Random(seed)  # noqa: S311 - reproducible, no secret
+    once = _asking_once(config)
     faults = RandomFaults(dice, rates)
     wrapped = _registry(config, registry, faults, dice)
     histories = Histories(dice)
@@ -107,15 +112,16 @@ async def prove(
     began = time.monotonic()
 
     def process(number: int) -> ApplicationProcess:
-        return ApplicationProcess(f"p{number}", config, wrapped, tenant, histories, dice, clients)
+        return ApplicationProcess(f"p{number}", once, wrapped, tenant, histories, dice, clients)
 
     async with AsyncPlatform(config, registry=wrapped) as operator:
         control = await operator.migration("storage", tenant, migration)
-        walk = _Walk(control, proof, report)
+        calm = _Calm(faults)
+        walk = _Walk(control, proof, report, calm)
         await walk.repeat(lambda: control.start(no_other_writers=True))
         proof.stages.append("off")
         running = [process(number) for number in range(processes)]
-        killer = asyncio.create_task(_killing(running, process, processes, dice, proof))
+        killer = asyncio.create_task(_killing(running, process, processes, dice, proof, calm))
         try:
             await walk.there_and_back()
             while time.monotonic() - began < seconds:
@@ -141,13 +147,38 @@ class DivergedError(Exception):
     """The verdict is known before the walk is over."""
 
 
+class _Calm:
+    """Moments without faults that leave doubt, and without deaths.
+
+    Where a request may land a minute later, what is in doubt holds up a change of sides for that
+    minute; under a storm of such faults it would never come.
+    """
+
+    def __init__(self, faults: RandomFaults) -> None:
+        self._faults = faults
+        self.may_kill = asyncio.Event()
+        self.may_kill.set()
+
+    @contextmanager
+    def kept(self) -> Generator[None, None, None]:
+        """For the block."""
+        self._faults.doubt = False
+        self.may_kill.clear()
+        try:
+            yield
+        finally:
+            self._faults.doubt = True
+            self.may_kill.set()
+
+
 class _Walk:
     """The operator, who is met by the same faults as everybody and tries again."""
 
-    def __init__(self, control: AsyncMigration, proof: Proof, report: Report) -> None:
+    def __init__(self, control: AsyncMigration, proof: Proof, report: Report, calm: _Calm) -> None:
         self.control = control
         self.proof = proof
         self.report = report
+        self.calm = calm
 
     async def there(self) -> None:
         """From off, or where it is, to rampdown."""
@@ -195,7 +226,8 @@ class _Walk:
             state = await self.control.state()
             if state.stage is stage:
                 return
-            stepped = await self.control.advance(stage, report=self.report)
+            with self._weather(state, stage):
+                stepped = await self.control.advance(stage, report=self.report)
             self.proof.paused = max(self.proof.paused, stepped.paused)
 
         await self.repeat(step)
@@ -205,10 +237,24 @@ class _Walk:
     async def _back(self, stage: Stage) -> None:
         state = await self.control.state()
         if state.stage is not stage:
-            stepped = await self.control.rollback(stage, report=self.report)
+            with self._weather(state, stage):
+                stepped = await self.control.rollback(stage, report=self.report)
             self.proof.paused = max(self.proof.paused, stepped.paused)
         self.proof.stages.append(str(stage))
         self.report(Progress(str(stage)))
+
+    @contextmanager
+    def _weather(self, state: State, to: Stage) -> Generator[None, None, None]:
+        """Calm for a change of sides that would have to wait for long."""
+        longest = state.terms.longest
+        if longest <= _SHORT or {state.stage, to} != {Stage.SHADOW, Stage.LIVE}:
+            yield
+            return
+        self.report(
+            Progress(str(to), waiting=f"no faults that leave doubt, for up to {longest:.0f} s")
+        )
+        with self.calm.kept():
+            yield
 
 
 async def _killing(
@@ -217,10 +263,12 @@ async def _killing(
     made: int,
     dice: random.Random,
     proof: Proof,
+    calm: _Calm,
 ) -> None:
     """Every now and then a process dies, and another takes its place."""
     while True:
         await asyncio.sleep(1 + dice.random() * 2)
+        await calm.may_kill.wait()
         index = dice.randrange(len(running))
         victim = running[index]
         running[index] = process(made)
@@ -260,6 +308,16 @@ async def _content(storage: AsyncStorage, key: str) -> bytes | None:
         return await (await storage.get(key)).read()
     except NotFoundError:
         return None
+
+
+def _asking_once(config: Config) -> Config:
+    """Without the executor's retries. An unconditional write that was answered by an error may be
+    sent again by them, over what others wrote meanwhile (docs/errors.md): true of every store, and
+    no story that this proof could tell from one that a migration has torn apart."""
+    storage = config.kinds["storage"]
+    retry = storage.retry.model_copy(update={"attempts": 1})
+    kinds = {**config.kinds, "storage": storage.model_copy(update={"retry": retry})}
+    return config.model_copy(update={"kinds": kinds})
 
 
 def _registry(

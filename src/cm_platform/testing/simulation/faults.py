@@ -125,14 +125,22 @@ class FaultRates:
         return cls(**{str(fault): each for fault in kinds}, crash=crash, slow=slow)
 
 
+# After these nobody can tell, for as long as a request may live, whether it has had an effect.
+_DOUBTFUL: Final = frozenset(
+    {Fault.LOST_REQUEST, Fault.LOST_REPLY, Fault.LATE, Fault.FAILED, Fault.CRASH, Fault.PARTIAL}
+)
+
+
 class RandomFaults:
     """Faults by dice.
 
-    dice: the simulation's `random`. seen: how often each has come.
+    dice: the simulation's `random`. seen: how often each has come. doubt: whether there are
+    faults after which a write may or may not have had an effect; the others come anyway.
     """
 
     def __init__(self, dice: random.Random, rates: FaultRates) -> None:
         self.seen: Counter[Fault] = Counter()
+        self.doubt = True
         self._roll = dice.random
         given = [(Fault(field.name), getattr(rates, field.name)) for field in fields(rates)]
         chosen = [(fault, rate) for fault, rate in given if rate > 0]
@@ -150,6 +158,8 @@ class RandomFaults:
         fault = self._faults[bisect(self._bounds, rolled)]
         applies = _APPLIES.get(fault)
         if applies is not None and not applies(request):
+            return None
+        if not self.doubt and fault in _DOUBTFUL:
             return None
         self.seen[fault] += 1
         return fault

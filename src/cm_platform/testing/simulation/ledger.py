@@ -14,6 +14,7 @@ from cm_platform.migration.ledger import (
     Move,
     Note,
     Pending,
+    Side,
     Skipped,
     State,
     Subject,
@@ -31,7 +32,17 @@ T = TypeVar("T")
 _READS: Final = {
     name: Request(name)
     for name in (
-        *("state", "is_pending", "pending", "log", "subjects", "notes", "counts", "skipped"),
+        *(
+            "state",
+            "is_pending",
+            "pending",
+            "log",
+            "subjects",
+            "notes",
+            "counts",
+            "skipped",
+            "skipped_among",
+        ),
         "ping",
     )
 }
@@ -153,9 +164,9 @@ class FaultyLedger:
         """See `Ledger.reset_counts`."""
         await self._send("reset_counts", self._ledger.reset_counts, subject)
 
-    async def skip(self, subject: Subject, key: str, reason: str) -> None:
+    async def skip(self, subject: Subject, key: str, reason: str, side: Side = "source") -> None:
         """See `Ledger.skip`."""
-        await self._send("skip", self._ledger.skip, subject, key, reason)
+        await self._send("skip", self._ledger.skip, subject, key, reason, side)
 
     async def unskip(self, subject: Subject, keys: Sequence[str]) -> None:
         """See `Ledger.unskip`."""
@@ -164,6 +175,10 @@ class FaultyLedger:
     async def skipped(self, subject: Subject, limit: int) -> Sequence[Skipped]:
         """See `Ledger.skipped`."""
         return await self._send("skipped", self._ledger.skipped, subject, limit)
+
+    async def skipped_among(self, subject: Subject, keys: Sequence[str]) -> Sequence[Skipped]:
+        """See `Ledger.skipped_among`."""
+        return await self._send("skipped_among", self._ledger.skipped_among, subject, keys)
 
     async def prepare(self) -> None:
         """See `Ledger.prepare`."""

@@ -11,16 +11,28 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-Kind = Literal["put", "put_if_absent", "put_if_match", "delete", "delete_if_match", "read"]
+Kind = Literal[
+    "put",
+    "put_if_absent",
+    "put_if_match",
+    "delete",
+    "delete_if_match",
+    "read",
+    "listed",
+    "unlisted",
+]
 Outcome = Literal["done", "conflict", "ambiguous", "refused"]
 
 _NEVER: Final = float("inf")
+_LOOKS: Final = frozenset({"read", "listed", "unlisted"})
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What a client did to the key, and what became of it.
 
+    kind: what it did; listed, unlisted: it listed many keys, and this one was, or was not, among
+        them: so it was there, or was not, at some moment from the first page to the last.
     start, end: when it was called, and when it was answered; None: never.
     value: what it wrote, or what it read; None stands for nothing being there.
     expected: the version that it demanded, for the kinds with `match`.
@@ -63,7 +75,7 @@ def check(
         for operation in history
         if operation.outcome != "refused"
         # A read that was not answered says nothing and does nothing.
-        and (operation.kind != "read" or operation.outcome == "done")
+        and (operation.kind not in _LOOKS or operation.outcome == "done")
     ]
     told.sort(key=lambda operation: operation.start)
     return _Search(told, version).run(initial)
@@ -142,6 +154,8 @@ class _Search:
         operation = self.operations[number]
         if operation.kind == "read":
             return operation.value == state
+        if operation.kind in _LOOKS:
+            return (state is not None) == (operation.kind == "listed")
         if operation.outcome != "conflict":
             return False
         if operation.kind == "put_if_absent":
@@ -152,7 +166,7 @@ class _Search:
         """The state that it leaves, if it can happen now and changes something."""
         operation = self.operations[number]
         kind = operation.kind
-        if operation.outcome == "conflict" or kind == "read":
+        if operation.outcome == "conflict" or kind in _LOOKS:
             return _UNFIT
         if kind == "put_if_absent" and state is not None:
             return _UNFIT

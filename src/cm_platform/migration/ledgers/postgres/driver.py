@@ -97,10 +97,10 @@ async def _open(config: PostgresLedgerConfig, runtime: Runtime) -> PostgresLedge
             raise missing_sdk("ledger.postgres", "postgres", error)
     from .connections import Connections
     from .statements import Statements
+    from .tables import Tables
 
-    return PostgresLedger(
-        Connections(config, runtime), Statements(config.table_schema), config.table_schema
-    )
+    say = Statements(config.table_schema)
+    return PostgresLedger(Tables(Connections(config, runtime), say, config.table_schema), say)
 
 
 BACKEND: Final = Backend(

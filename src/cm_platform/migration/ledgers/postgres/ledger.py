@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from cm_platform.errors import ConfigInvalidError, InvalidArgumentError, PlatformError
+from cm_platform.errors import InvalidArgumentError, PlatformError
 from cm_platform.migration.ledger import (
     Busy,
     Fenced,
@@ -17,20 +17,21 @@ from cm_platform.migration.ledger import (
     Note,
     Pending,
     Purpose,
+    Side,
     Skipped,
     State,
     Subject,
     Terms,
     Transition,
     authority,
+    home_of,
 )
 from cm_platform.routing import Stage
 
-from .schema import PREPARING, TABLES, schema_sql
-
 if TYPE_CHECKING:
-    from .connections import Ask, Connections
+    from .connections import Ask
     from .statements import Statements
+    from .tables import Tables
 
 _STAGES: Final = {str(stage): stage for stage in Stage}
 _PURPOSES: Final = {str(purpose): purpose for purpose in Purpose}
@@ -42,11 +43,10 @@ _STATE: Final = 13
 class PostgresLedger:
     """A `Ledger` over tables of Postgres. Its time is that of the server's machine."""
 
-    def __init__(self, connections: Connections, statements: Statements, table_schema: str) -> None:
-        self._connections = connections
-        self._ask = connections.ask
+    def __init__(self, tables: Tables, statements: Statements) -> None:
+        self._tables = tables
+        self._ask = tables.ask
         self._say = statements
-        self._table_schema = table_schema
 
     # Intents ------------------------------------------------------------------------------
 
@@ -127,13 +127,12 @@ class PostgresLedger:
         if move.to is not Stage.OFF:
             raise InvalidArgumentError("a migration starts in the stage off", not_sent=True)
         evidence = _packed(move.evidence)
-        async with self._connections.transaction() as ask:
+        async with self._tables.transaction() as ask:
             await ask(self._say.place, _named(subject))
             row = await self._looked(ask, subject, move)
             *_, logged = row
             if logged is None:
-                if _stage(row) not in _RESTS:
-                    raise Fenced("a migration of this tenant is under way")
+                _check_home(_state(row[:_STATE]), terms)
                 row = await self._entered(
                     ask, subject, move, terms, evidence, before=None, flipped=0, afresh=True
                 )
@@ -157,7 +156,7 @@ class PostgresLedger:
     async def move(self, subject: Subject, epoch: int, move: Move) -> State:
         """See `Ledger.move`."""
         evidence = _packed(move.evidence)
-        async with self._connections.transaction() as ask:
+        async with self._tables.transaction() as ask:
             row = await self._looked(ask, subject, move)
             state = _state(row[:_STATE])
             announced, intents, logged = row[_STATE:]
@@ -290,9 +289,10 @@ class PostgresLedger:
         """See `Ledger.reset_counts`."""
         await self._ask(self._say.reset_counts, _named(subject))
 
-    async def skip(self, subject: Subject, key: str, reason: str) -> None:
+    async def skip(self, subject: Subject, key: str, reason: str, side: Side = "source") -> None:
         """See `Ledger.skip`."""
-        await self._ask(self._say.skip, {**_named(subject), "key": key, "reason": reason})
+        said = {"key": key, "reason": reason, "side": side}
+        await self._ask(self._say.skip, {**_named(subject), **said})
 
     async def unskip(self, subject: Subject, keys: Sequence[str]) -> None:
         """See `Ledger.unskip`."""
@@ -302,7 +302,12 @@ class PostgresLedger:
     async def skipped(self, subject: Subject, limit: int) -> Sequence[Skipped]:
         """See `Ledger.skipped`."""
         rows = await self._ask(self._say.skipped, {**_named(subject), "limit": _limit(limit)})
-        return [Skipped(key, reason) for key, reason in rows]
+        return [Skipped(*row) for row in rows]
+
+    async def skipped_among(self, subject: Subject, keys: Sequence[str]) -> Sequence[Skipped]:
+        """See `Ledger.skipped_among`."""
+        rows = await self._ask(self._say.skipped_among, {**_named(subject), "keys": list(keys)})
+        return [Skipped(*row) for row in rows]
 
     # Life ---------------------------------------------------------------------------------
 
@@ -310,41 +315,31 @@ class PostgresLedger:
         """See `Ledger.prepare`. Any number of processes may call it at once.
 
         Where the tables are there, no right to make any is needed. Raises `config_invalid` when
-        Postgres answers before a commit is on disk.
+        Postgres answers before a commit is on disk, and for tables of a newer version.
         """
-        if await self._has_tables(self._ask):
-            return
-        async with self._connections.transaction() as ask:
-            await ask(self._say.prepare_alone, {"number": PREPARING})
-            if not await self._has_tables(ask):
-                await ask(schema_sql(self._table_schema).encode(), {})
+        await self._tables.prepare()
 
     async def ping(self) -> None:
-        """See `Ledger.ping`. Raises `config_invalid` when the tables are not there."""
+        """See `Ledger.ping`. Raises `config_invalid` when the tables are not there, or of another
+        version."""
         await self._ask(self._say.ping)
 
     async def close(self) -> None:
         """See `Ledger.close`."""
-        await self._connections.close()
-
-    async def _has_tables(self, ask: Ask) -> bool:
-        named = {"table_schema": self._table_schema, "tables": list(TABLES)}
-        [(found, is_careless)] = await ask(self._say.found, named)
-        if is_careless:
-            raise ConfigInvalidError(
-                "synchronous_commit is off for this user: after a crash Postgres would not know "
-                "any more what it has answered. ALTER ROLE ... SET synchronous_commit = on",
-                not_sent=True,
-            )
-        return bool(found == len(TABLES))
+        await self._tables.close()
 
 
 def _named(subject: Subject) -> dict[str, Any]:
     return {"kind": subject.kind, "tenant": subject.tenant_id}
 
 
-def _stage(row: Sequence[Any]) -> Stage:
-    return _STAGES[row[6]]
+def _check_home(state: State, terms: Terms) -> None:
+    """Raise `Fenced` where a migration is under way, or none may begin with these terms."""
+    if state.stage not in _RESTS:
+        raise Fenced("a migration of this tenant is under way")
+    # Of epoch 0 nobody knows where its data is.
+    if state.epoch and home_of(state) != terms.source:
+        raise Fenced("this tenant's data is not on the source")
 
 
 def _state(row: Sequence[Any]) -> State:

@@ -1,10 +1,16 @@
-"""What the ledger has in Postgres: a schema with six tables."""
+"""What the ledger has in Postgres: a schema with six tables, and a seventh that has its version."""
 
 from __future__ import annotations
 
 from typing import Final
 
 TABLES: Final = ("migration", "intent", "transition", "note", "counter", "skipped")
+
+VERSION: Final = 1
+"""Of the form of these tables. With a new one, `_SCHEMA` has to lead there from each before."""
+
+VERSIONED: Final = "version"
+"""The table that says of which version the others are."""
 
 PREPARING: Final = 0x636D5F6C65646772
 """The advisory lock under which the tables are made: "cm_ledgr" as a number."""
@@ -98,8 +104,20 @@ CREATE TABLE IF NOT EXISTS {skipped} (
     tenant text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
     reason text NOT NULL,
+    side text COLLATE "C" NOT NULL DEFAULT 'source',
     PRIMARY KEY (kind, tenant, key)
 );
+
+ALTER TABLE {skipped} ADD COLUMN IF NOT EXISTS side text COLLATE "C" NOT NULL DEFAULT 'source';
+
+CREATE TABLE IF NOT EXISTS {version} (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    version integer NOT NULL
+);
+
+INSERT INTO {version} AS held (version) VALUES ({number})
+    ON CONFLICT (one) DO UPDATE SET version = excluded.version
+    WHERE held.version < excluded.version;
 """
 
 
@@ -107,12 +125,18 @@ def schema_sql(schema: str = "cm_platform") -> str:
     """What `prepare` executes, for an operator who applies it by hand (`psql -1 -f`).
 
     Whoever applies it owns the tables. Other roles need USAGE on the schema, and SELECT, INSERT,
-    UPDATE and DELETE on its tables; on `transition` SELECT and INSERT are enough.
+    UPDATE and DELETE on its tables; on `transition` SELECT and INSERT are enough, on `version`
+    SELECT is.
     """
     from psycopg import sql
 
-    names = {name: sql.Identifier(schema, name) for name in (*TABLES, "refuse_change")}
-    return sql.SQL(_SCHEMA).format(schema=sql.Identifier(schema), **names).as_string(None)
+    named = (*TABLES, VERSIONED, "refuse_change")
+    names = {name: sql.Identifier(schema, name) for name in named}
+    return (
+        sql.SQL(_SCHEMA)
+        .format(schema=sql.Identifier(schema), number=sql.Literal(VERSION), **names)
+        .as_string(None)
+    )
 
 
-__all__ = ["PREPARING", "TABLES", "schema_sql"]
+__all__ = ["PREPARING", "TABLES", "VERSION", "VERSIONED", "schema_sql"]

@@ -22,7 +22,7 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from .schema import TABLES
+from .schema import TABLES, VERSIONED
 
 _SUBJECT = sql.SQL("kind = %(kind)s AND tenant = %(tenant)s")
 _LATER = sql.SQL("clock_timestamp() + %(seconds)s::float8 * interval '1 second'")
@@ -40,7 +40,9 @@ class Statements:
     """Each a query with named parameters, rendered: kind and tenant, and what it names."""
 
     def __init__(self, schema: str) -> None:
-        names: dict[str, sql.Composable] = {name: sql.Identifier(schema, name) for name in TABLES}
+        names: dict[str, sql.Composable] = {
+            name: sql.Identifier(schema, name) for name in (*TABLES, VERSIONED)
+        }
 
         def made(template: LiteralString) -> bytes:
             composed = sql.SQL(template).format(
@@ -254,14 +256,21 @@ class Statements:
         self.reset_counts = made("DELETE FROM {counter} WHERE {subject}")
         self.skip = made(
             """
-            INSERT INTO {skipped} (kind, tenant, key, reason)
-            VALUES (%(kind)s, %(tenant)s, %(key)s, %(reason)s)
-            ON CONFLICT (kind, tenant, key) DO UPDATE SET reason = excluded.reason
+            INSERT INTO {skipped} (kind, tenant, key, reason, side)
+            VALUES (%(kind)s, %(tenant)s, %(key)s, %(reason)s, %(side)s)
+            ON CONFLICT (kind, tenant, key)
+                DO UPDATE SET reason = excluded.reason, side = excluded.side
             """
         )
         self.unskip = made("DELETE FROM {skipped} WHERE {subject} AND key = ANY(%(keys)s)")
         self.skipped = made(
-            "SELECT key, reason FROM {skipped} WHERE {subject} ORDER BY key LIMIT %(limit)s"
+            "SELECT key, reason, side FROM {skipped} WHERE {subject} ORDER BY key LIMIT %(limit)s"
+        )
+        self.skipped_among = made(
+            """
+            SELECT key, reason, side FROM {skipped}
+            WHERE {subject} AND key = ANY(%(keys)s) ORDER BY key
+            """
         )
 
         # Life.
@@ -269,11 +278,13 @@ class Statements:
         self.ping = made("SELECT FROM {migration} LIMIT 0")
         self.found = made(
             """
-            SELECT count(*), current_setting('synchronous_commit') = 'off'
-            FROM pg_catalog.pg_tables
-            WHERE schemaname = %(table_schema)s AND tablename = ANY(%(tables)s)
+            SELECT count(*) FILTER (WHERE tablename = ANY(%(tables)s)),
+                coalesce(bool_or(tablename = 'version'), false),
+                current_setting('synchronous_commit') = 'off'
+            FROM pg_catalog.pg_tables WHERE schemaname = %(table_schema)s
             """
         )
+        self.version = made("SELECT version FROM {version}")
         self.prepare_alone = made("SELECT pg_catalog.pg_advisory_xact_lock(%(number)s)")
 
 

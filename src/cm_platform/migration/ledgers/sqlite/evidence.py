@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cm_platform.errors import InvalidArgumentError
-from cm_platform.migration.ledger import Note, Skipped, Subject
+from cm_platform.migration.ledger import Note, Side, Skipped, Subject
 
 _NOTE: Final = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?, ?)"
 _NOTES: Final = "SELECT name, body, written FROM notes WHERE kind = ? AND tenant = ? ORDER BY name"
@@ -19,10 +19,13 @@ _COUNT: Final = """
 _COUNTS: Final = """
     SELECT family, name, value FROM counters WHERE kind = ? AND tenant = ? ORDER BY family, name
 """
-_SKIP: Final = "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?)"
+_SKIP: Final = "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)"
 _UNSKIP: Final = "DELETE FROM skipped WHERE kind = ? AND tenant = ? AND key = ?"
 _SKIPPED: Final = (
-    "SELECT key, reason FROM skipped WHERE kind = ? AND tenant = ? ORDER BY key LIMIT ?"
+    "SELECT key, reason, side FROM skipped WHERE kind = ? AND tenant = ? ORDER BY key LIMIT ?"
+)
+_SKIPPED_ONE: Final = (
+    "SELECT key, reason, side FROM skipped WHERE kind = ? AND tenant = ? AND key = ?"
 )
 _FORGET: Final = (
     "DELETE FROM notes WHERE kind = ? AND tenant = ?",
@@ -87,9 +90,11 @@ def reset_counts(db: sqlite3.Connection, now: float, subject: Subject) -> None:
     db.execute(_FORGET[1], (subject.kind, subject.tenant_id))
 
 
-def skip(db: sqlite3.Connection, now: float, subject: Subject, key: str, reason: str) -> None:
+def skip(
+    db: sqlite3.Connection, now: float, subject: Subject, key: str, reason: str, side: Side
+) -> None:
     """See `Ledger.skip`."""
-    db.execute(_SKIP, (subject.kind, subject.tenant_id, key, reason))
+    db.execute(_SKIP, (subject.kind, subject.tenant_id, key, reason, side))
 
 
 def unskip(db: sqlite3.Connection, now: float, subject: Subject, keys: Sequence[str]) -> None:
@@ -100,7 +105,16 @@ def unskip(db: sqlite3.Connection, now: float, subject: Subject, keys: Sequence[
 def skipped(db: sqlite3.Connection, now: float, subject: Subject, limit: int) -> list[Skipped]:
     """See `Ledger.skipped`."""
     found = db.execute(_SKIPPED, (subject.kind, subject.tenant_id, limit)).fetchall()
-    return [Skipped(key, reason) for key, reason in found]
+    return [Skipped(*row) for row in found]
+
+
+def skipped_among(
+    db: sqlite3.Connection, now: float, subject: Subject, keys: Sequence[str]
+) -> list[Skipped]:
+    """See `Ledger.skipped_among`."""
+    named = [(subject.kind, subject.tenant_id, key) for key in sorted(set(keys))]
+    rows = (db.execute(_SKIPPED_ONE, one).fetchone() for one in named)
+    return [Skipped(*row) for row in rows if row is not None]
 
 
 __all__ = [
@@ -113,6 +127,7 @@ __all__ = [
     "reset_counts",
     "skip",
     "skipped",
+    "skipped_among",
     "unpacked",
     "unskip",
 ]

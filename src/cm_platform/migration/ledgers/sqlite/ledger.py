@@ -21,6 +21,7 @@ from cm_platform.migration.ledger import (
     Move,
     Note,
     Pending,
+    Side,
     Skipped,
     State,
     Subject,
@@ -188,9 +189,9 @@ class SqliteLedger:
         """See `Ledger.reset_counts`."""
         await self._write(lambda db, now: evidence.reset_counts(db, now, subject))
 
-    async def skip(self, subject: Subject, key: str, reason: str) -> None:
+    async def skip(self, subject: Subject, key: str, reason: str, side: Side = "source") -> None:
         """See `Ledger.skip`."""
-        await self._write(lambda db, now: evidence.skip(db, now, subject, key, reason))
+        await self._write(lambda db, now: evidence.skip(db, now, subject, key, reason, side))
 
     async def unskip(self, subject: Subject, keys: Sequence[str]) -> None:
         """See `Ledger.unskip`."""
@@ -201,6 +202,10 @@ class SqliteLedger:
         """See `Ledger.skipped`."""
         _check_limit(limit)
         return await self._read(lambda db, now: evidence.skipped(db, now, subject, limit))
+
+    async def skipped_among(self, subject: Subject, keys: Sequence[str]) -> Sequence[Skipped]:
+        """See `Ledger.skipped_among`."""
+        return await self._read(lambda db, now: evidence.skipped_among(db, now, subject, keys))
 
     # Life ---------------------------------------------------------------------------------
 

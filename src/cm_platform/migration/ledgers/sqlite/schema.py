@@ -107,6 +107,7 @@ _SCHEMA: Final = (
         tenant TEXT NOT NULL,
         key TEXT NOT NULL,
         reason TEXT NOT NULL,
+        side TEXT NOT NULL,
         PRIMARY KEY (kind, tenant, key)
     ) WITHOUT ROWID
     """,
@@ -115,11 +116,15 @@ _SCHEMA: Final = (
 FORM: Final = Form(
     backend="ledger.sqlite",
     application_id=0x636D6C65,  # "cmle"
-    version=1,
+    version=2,
     schema=_SCHEMA,
     cure=(
         "stop whoever uses it, and put back the newest copy of it; without one, no tenant that "
         "it knew may be written to before its stores have been compared"
+    ),
+    of_another=(
+        "let all processes that use it have the same version; with another file they would forget "
+        "where each tenant's data is. `cm-platform migrate init` brings no file to another version"
     ),
 )
 

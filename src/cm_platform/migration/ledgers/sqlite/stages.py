@@ -24,6 +24,7 @@ from cm_platform.migration.ledger import (
     Terms,
     Transition,
     authority,
+    home_of,
 )
 from cm_platform.routing import Stage
 
@@ -151,6 +152,8 @@ def start(db: sqlite3.Connection, now: float, subject: Subject, terms: Terms, mo
         return state_of(row, now)
     if row is not None and _STAGES[row.stage] not in _RESTS:
         raise Fenced("a migration of this tenant is under way")
+    if row is not None and home_of(state_of(row, now)) != terms.source:
+        raise Fenced("this tenant's data is not on the source")
     epoch = 1 if row is None else row.epoch + 1
     if row is not None:
         evidence.forget(db, subject)

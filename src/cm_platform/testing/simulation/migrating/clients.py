@@ -26,6 +26,11 @@ from .scenario import Scenario, Value
 
 PART: Final = 8
 
+OLD: Final = "old"
+"""The key of an object that nobody touches."""
+LEFTOVER: Final = "leftover"
+"""The key of an object that only the target has, and nobody shall see."""
+
 
 class Client:
     """One client.
@@ -61,7 +66,8 @@ class Client:
         # By key: an etag that was seen, and of what.
         self._seen: dict[str, tuple[str, Value]] = {}
         self._written = 0
-        self._acts = [(self._get, 3), (self._head, 1)] if only_reads else self._possible()
+        acts = [(self._get, 3), (self._head, 1)] if only_reads else self._possible()
+        self._acts = [*acts, (self._list, scenario.listings)]
 
     def _possible(self) -> list[tuple[Callable[[str], Awaitable[None]], int]]:
         can, scenario = self._storage.capabilities, self._scenario
@@ -155,6 +161,30 @@ class Client:
                 call.outcome = "refused"
             else:
                 call.value = (written, number)
+
+    async def _list(self, key: str) -> None:
+        """All keys, page by page; time passes between two, in which the sides may change."""
+        seen: list[str] = []
+        cursor: str | None = None
+        with self._record.call(self.name, "unlisted", *self._scenario.keys) as calls:
+            while True:
+                async with self._runtime.timeout(self._scenario.times.wait):
+                    page = await self._storage.list("", delimiter=None, cursor=cursor, limit=1)
+                seen += [found.key for found in page.objects]
+                cursor = page.cursor
+                if cursor is None:
+                    break
+                await self._runtime.sleep(self._dice.random() * self._dice.choice((0.01, 2.0)))
+            for call in calls:
+                if call.key in seen:
+                    call.kind = "listed"
+            told = f"a listing has {', '.join(seen)}"
+            if OLD not in seen:
+                self._record.wrong.append(f"lost: {told}, and not what nobody touched")
+            if LEFTOVER in seen:
+                self._record.wrong.append(f"resurrected: {told}, which only the target had")
+            if seen != sorted(set(seen)):
+                self._record.wrong.append(f"divergent: {told}, in that order")
 
     # Writing ------------------------------------------------------------------------------
 
@@ -302,4 +332,4 @@ def _number(info: ObjectInfo) -> str | None:
     return info.metadata.get("n")
 
 
-__all__ = ["Client"]
+__all__ = ["LEFTOVER", "OLD", "Client"]

@@ -51,12 +51,13 @@ class Call:
 class Record:
     """All calls of all clients, and when they were made: by a count, not by a clock.
 
-    written: the bytes of each write, by its number.
+    written: the bytes of each write, by its number. wrong: what no client may see, in words.
     """
 
     def __init__(self, faults: RandomFaults) -> None:
         self.calls: list[Call] = []
         self.written: dict[str, bytes] = {}
+        self.wrong: list[str] = []
         self._faults = faults
         self._now = 0
 

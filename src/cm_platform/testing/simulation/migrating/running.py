@@ -21,7 +21,7 @@ from cm_platform.testing.simulation.store import SimulatedStore, differences
 from cm_platform.testing.simulation.stuck import SimulationError
 
 from .balance import Balance
-from .clients import Client
+from .clients import LEFTOVER, OLD, Client
 from .crashing import JANITOR, Crash, StagedPoints
 from .operating import Operator, settle
 from .recording import Record
@@ -146,6 +146,7 @@ class _Run:
         else:
             self.wrong += self.operator.found
             self.wrong += self.balance.found
+            self.wrong += self.record.wrong
             self._judge()
         stage = self._stage()
         return Outcome(
@@ -170,11 +171,11 @@ class _Run:
     def _furnish(self) -> None:
         """What was there before: objects of ours, of others, and leftovers on the target."""
         dice = self.simulation.random
-        for number, key in enumerate((*self.scenario.keys, "old", "leftover")):
+        for number, key in enumerate((*self.scenario.keys, OLD, LEFTOVER)):
             body = f"before{number}".encode()
-            if key == "leftover" or dice.random() < 0.1:
+            if key == LEFTOVER or dice.random() < 0.1:
                 self.world.target.put(key, b"left over", Attributes())
-            if key == "old" or (key != "leftover" and dice.random() < 0.5):
+            if key == OLD or (key != LEFTOVER and dice.random() < 0.5):
                 is_ours = dice.random() < 0.5
                 metadata = {"cm-rev": f"before-{number}"} if is_ours else {}
                 self.world.source.put(key, body, Attributes("text/plain", metadata=metadata))
@@ -233,10 +234,10 @@ class _Run:
                     self.wrong.append(f"divergent: {key!r} ({how}) in {state.stage}")
         for key in self.scenario.keys:
             self._judge_key(key, authority)
-        old = authority.objects.get("old")
-        if old is None or old.body != self.initial["old"][0]:
+        old = authority.objects.get(OLD)
+        if old is None or old.body != self.initial[OLD][0]:
             self.wrong.append("lost: an object that nobody touched")
-        if "leftover" in authority.objects:
+        if LEFTOVER in authority.objects:
             self.wrong.append("resurrected: an object that was only on the target")
 
     def _judge_key(self, key: str, authority: SimulatedStore) -> None:

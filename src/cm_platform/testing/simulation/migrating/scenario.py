@@ -101,7 +101,8 @@ class Scenario:
     course: the stages to be reached, one after the other. processes, clients, operations: how
     many applications, clients of each, operations of each client. readers: how many of the
     processes only read. keys: what they work on.
-    acts: what clients do, and how often. moments: at which they like to be in the way.
+    acts: what clients do, and how often. listings: how often they list all keys.
+    moments: at which they like to be in the way.
     source_lacks, target_lacks: what each store cannot do. unique_etags: of each write, not of
     its bytes.
     stores, ledger: what befalls requests to them. stall: see `Simulation`.
@@ -120,6 +121,7 @@ class Scenario:
     operations: int = 4
     keys: tuple[str, ...] = ("a", "b")
     acts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(ACTS, 1))
+    listings: int = 0
     moments: tuple[Point, ...] = (Point.MOVED,)
     source_lacks: frozenset[StorageCapability] = frozenset()
     target_lacks: frozenset[StorageCapability] = frozenset()
@@ -169,10 +171,12 @@ class Scenario:
         )
         theme = dice.random()
         if theme < 0.2:
-            return _rushed(made, dice)
-        if theme < 0.4:
-            return _belated(made, dice)
-        return _contended(made, dice) if theme < 0.55 else made
+            made = _rushed(made, dice)
+        elif theme < 0.4:
+            made = _belated(made, dice)
+        elif theme < 0.55:
+            made = _contended(made, dice)
+        return replace(made, listings=dice.choice((0, 0, 0, 1, 3)))
 
 
 def _rushed(made: Scenario, dice: random.Random) -> Scenario:

@@ -11,8 +11,7 @@ from cm_platform.migration.control import AsyncMigration
 from cm_platform.migration.ledger import Subject, Terms
 from cm_platform.migration.ledgers.sqlite import SqliteConfig, SqliteLedger
 from cm_platform.migration.ledgers.sqlite.ledger import MEMORY
-from cm_platform.migration.mover import Mover
-from cm_platform.migration.opening import Sides
+from cm_platform.migration.mover import Mover, Sides
 from cm_platform.migration.storage.assembling import assemble
 from cm_platform.runtime import BlockingRuntime, drive
 from cm_platform.storage.backend import StorageBackend, StorageCapability
