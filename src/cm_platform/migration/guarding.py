@@ -65,7 +65,7 @@ class Guarded:
         except Exception as error:
             found = self._classified(error)
             breaker.failed(found or InternalError(type(error).__name__))
-            if found is None or found is error:
+            if found is None or found is error or isinstance(error, TimeoutError):
                 raise
             # Classified once: to say it without a secret, some backends take an error apart.
             raise found from error

@@ -103,7 +103,7 @@ def test_another_programs_database_is_refused_and_left_alone(face: str, tmp_path
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [0, 1, 3])
 def test_a_file_of_another_version_is_told_and_left_alone(
     face: str, path: Path, version: int
 ) -> None:
@@ -112,7 +112,7 @@ def test_a_file_of_another_version_is_told_and_left_alone(
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {version}")
     content = path.read_bytes()
-    told = rf"\(form {version}, and this one has 1\): .*forget where each tenant's data is"
+    told = rf"\(form {version}, and this one has 2\): .*forget where each tenant's data is"
     with pytest.raises(ConfigInvalidError, match=told), opened(path, face):
         pass
     assert path.read_bytes() == content

@@ -249,7 +249,7 @@ def _no_mirroring_of_what_failed() -> Sequence[Patch]:
 
 CATALOGUE: Final = {
     "no-fence": Mutant(
-        "Intents of an old epoch begin, and while writing is paused.", 724, _no_fence
+        "Intents of an old epoch begin, and while writing is paused.", 472, _no_fence
     ),
     "no-quarantine": Mutant(
         "Intents are due when their owner's time is over, though what it sent may still land.",

@@ -35,7 +35,7 @@ class Operation:
         them: so it was there, or was not, at some moment from the first page to the last.
     start, end: when it was called, and when it was answered; None: never.
     value: what it wrote, or what it read; None stands for nothing being there.
-    expected: the version that it demanded, for the kinds with `match`.
+    expected: the value whose version it demanded, for the kinds with `match`.
     outcome: done; conflict (the key was taken, or had another version or none: it certainly had
         no effect); ambiguous (it may take effect at any time after its start, or never);
         refused (no effect, and no reason that says anything about the key).
@@ -67,8 +67,8 @@ def check(
 ) -> Verdict:
     """Look for a story of one key's history.
 
-    initial: what was there before. version: of a value, in the terms of `Operation.expected`;
-    values may share one, as objects share an etag.
+    initial: what was there before. version: of a value; values may share one, as objects share
+    an etag.
     """
     told = [
         operation
@@ -160,7 +160,9 @@ class _Search:
             return False
         if operation.kind == "put_if_absent":
             return state is not None
-        return state is None or self.version(state) != operation.expected
+        # Another object is reason enough: of the same bytes it may have another version all the
+        # same, as what was put together from parts has.
+        return state is None or state != operation.expected
 
     def _after(self, number: int, state: Hashable) -> Hashable:
         """The state that it leaves, if it can happen now and changes something."""
@@ -171,7 +173,7 @@ class _Search:
         if kind == "put_if_absent" and state is not None:
             return _UNFIT
         if kind in ("put_if_match", "delete_if_match") and (
-            state is None or self.version(state) != operation.expected
+            state is None or self.version(state) != self.version(operation.expected)
         ):
             return _UNFIT
         after = None if kind in ("delete", "delete_if_match") else operation.value

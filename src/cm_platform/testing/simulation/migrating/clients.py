@@ -208,9 +208,8 @@ class Client:
         if key not in self._seen:
             return
         etag, seen = self._seen[key]
-        version = self._scenario.version(seen)
         body, attributes, value = self._made(key)
-        with self._record.call(self.name, "put_if_match", key, value=value, expected=version):
+        with self._record.call(self.name, "put_if_match", key, value=value, expected=seen):
             async with self._runtime.timeout(self._scenario.times.wait):
                 written = await self._storage.put(key, body, attributes, if_match=etag)
             self._seen[key] = (written.etag, value)
@@ -281,8 +280,7 @@ class Client:
         if key not in self._seen:
             return
         etag, seen = self._seen[key]
-        version = self._scenario.version(seen)
-        with self._record.call(self.name, "delete_if_match", key, expected=version):
+        with self._record.call(self.name, "delete_if_match", key, expected=seen):
             async with self._runtime.timeout(self._scenario.times.wait):
                 await self._storage.delete(key, if_match=etag)
 
