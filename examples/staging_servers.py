@@ -11,6 +11,7 @@ and `testing`.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -85,6 +86,8 @@ def main(directory: Path) -> None:
                 if file.is_file():
                     storage.put(file.relative_to(DATA).as_posix(), file)
         print(f"serving; the configuration is {path}; Ctrl-C ends it", flush=True)
+        # Also where a shell has started it in the background, with Ctrl-C of no effect.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             while True:
                 time.sleep(3600)

@@ -24,10 +24,13 @@ def test_a_migration_can_be_planned_and_started_there(tmp_path: Path) -> None:
             assert f'"objects": {FILES}' in migrate(tmp_path, "plan", "--json")
             migrate(tmp_path, "start", "--no-other-writers")
             assert "off -> dualwrite" in migrate(tmp_path, "advance")
-        finally:
             serving.send_signal(signal.SIGINT)
-        assert "ended" in serving.stdout.read()
-        assert serving.wait(30) == 0
+            said, _ = serving.communicate(timeout=30)
+            assert "ended" in said
+            assert serving.returncode == 0
+        finally:
+            # Of no effect on one that has ended.
+            serving.kill()
 
 
 def migrate(directory: Path, *words: str) -> str:

@@ -38,7 +38,7 @@ LONGEST_PAUSE: Final = 1.0
 _GO_ON: Final = "`migrate status` says in which stage it is; the command may be repeated"
 _LEFT_BEHIND: Final = (
     "keys were skipped: the other side does not have them. Once that side is right, nobody reads "
-    "them, and a backfill removes them here, too"
+    "them; they stay here, for a way back"
 )
 
 
