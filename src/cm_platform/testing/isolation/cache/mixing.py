@@ -120,7 +120,9 @@ class MixingIsolation(IsolationHarness):
         cache = scene.attacker
         # So that there is a generation, and what is absent is a value.
         cache.clear()
+        # And where nothing is, nothing can be in the wrong place.
         cache.set("own", "own")
+        cache.set("secret", "own")
         scene.face.backend.lie = lie
         self._refuse(scene, key)
         found = scene.expect(HARMLESS, cache.get_or_set, key, lambda: "mine")
@@ -156,7 +158,9 @@ class MixingIsolation(IsolationHarness):
         cache = scene.attacker
         # Before the first clear a namespace has no generation that could be in the wrong place.
         cache.clear()
+        # And where nothing is, nothing can be in the wrong place.
         cache.set("own", "own")
+        cache.set("secret", "own")
         scene.face.backend.lie = lie
         scene.expect("integrity", cache.get, "own")
         scene.expect("integrity", cache.get_many, ["own", "secret"])
